@@ -1,0 +1,267 @@
+"""TrainConfig: every option of the training script, named once.
+
+The name of a field is its flag, its key in a sweep file, its column in the ledger and its axis in
+the report. The metadata is the flag's help, its valid range, and what `docs/reference.md` says.
+Standard library only: the tuner reads this file without loading torch.
+"""
+
+import argparse
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, get_type_hints
+
+from train_script.errors import BadInput, did_you_mean
+
+METRICS = {
+    "eval_accuracy": "maximize",
+    "eval_f1": "maximize",
+    "eval_mcc": "maximize",
+    "eval_loss": "minimize",
+}
+"""What the script measures on the validation split, and which direction is better."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str] = (),
+    tunable: bool = True,
+    env: Sequence[str] = (),
+) -> Any:
+    """A field of TrainConfig; `low`/`high` are inclusive bounds, `above`/`below` exclusive ones.
+
+    `env` names the variables that give the default where they are set (the first that is, wins).
+    """
+    metadata = dict(
+        help=help, unit=unit, low=low, high=high, above=above, below=below,
+        choices=tuple(choices), tunable=tunable, env=tuple(env),
+    )  # fmt: skip
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Build it with `parse_arguments` or `from_values`; both check every value."""
+
+    # What is trained on what.
+    model: str = option(
+        "bert-base-uncased",
+        "pre-trained encoder: a hub name, a folder, or minilm-l6 (needs no network)",
+        env=["SM_CHANNEL_MODEL"],
+    )
+    task: str = option("mrpc", "mrpc, cola, demo, or file (any TSV, CSV or JSONL)", tunable=False)
+    # How it is trained: the usual hyperparameters.
+    learning_rate: float = option(5e-5, "peak learning rate of AdamW", above=0, below=10)
+    warmup_ratio: float = option(
+        0.1, "share of the steps in which the learning rate rises from 0", low=0, high=1
+    )
+    batch_size: int = option(32, "examples per optimizer step", unit="examples", low=1, high=65536)
+    epochs: int = option(3, "passes over the training split", unit="epochs", low=1, high=1000)
+    weight_decay: float = option(
+        0.01, "AdamW's decay, on weight matrices only (no biases, no LayerNorm)", low=0, high=10
+    )
+    dropout: float = option(
+        0.1, "dropout in the encoder's layers, its attention and before the classifier",
+        low=0, below=1,
+    )  # fmt: skip
+    max_length: int = option(128, "longer inputs are cut", unit="tokens", low=8, high=4096)
+    schedule: str = option(
+        "linear", "learning rate after the warmup: falls linearly, as a cosine, or stays",
+        choices=["linear", "cosine", "constant"],
+    )  # fmt: skip
+    max_grad_norm: float = option(
+        1.0, "gradients are scaled down to this norm; 0 switches clipping off", low=0
+    )
+    class_weights: str = option(
+        "none", "balanced weighs each class by 1 / its frequency in the loss",
+        choices=["none", "balanced"],
+    )  # fmt: skip
+    seed: int = option(
+        0, "initialises the classifier, orders the data, drops out", low=0, high=2**32 - 1
+    )
+    # What is measured and kept.
+    metric: str = option(
+        "eval_f1", "the objective: what keep=best goes by and what a sweep compares",
+        choices=list(METRICS), tunable=False,
+    )  # fmt: skip
+    keep: str = option(
+        "last", "which evaluation is the result: its weights are saved, its scores are final",
+        choices=["last", "best"], tunable=False,
+    )  # fmt: skip
+    evaluations: int = option(
+        4, "evaluations per run, at equal fractions of the schedule", low=1, high=1000,
+        tunable=False,
+    )  # fmt: skip
+    precision: str = option(
+        "fp32", "bf16 multiplies matrices in bfloat16 (weights stay in fp32)",
+        choices=["fp32", "bf16"],
+    )  # fmt: skip
+    # Where the data is.
+    data: str = option(
+        "", "folder or file of the task; empty: the hub (mrpc, cola) or generated (demo)",
+        tunable=False, env=["SM_CHANNEL_TRAINING", "SM_CHANNEL_TRAIN"],
+    )  # fmt: skip
+    validation_data: str = option(
+        "", "task file: a validation file of its own", tunable=False, env=["SM_CHANNEL_VALIDATION"]
+    )
+    text_columns: str = option(
+        "", "task file: the text column, or two with a comma between", tunable=False
+    )
+    label_column: str = option("", "task file: the label column", tunable=False)
+    validation_fraction: float = option(
+        0.2, "share of the training data set apart where the task has no validation file",
+        above=0, below=1, tunable=False,
+    )  # fmt: skip
+    train_limit: int = option(
+        0, "use only so many training examples (stratified); 0: all", unit="examples", low=0,
+        tunable=False,
+    )  # fmt: skip
+    split_seed: int = option(
+        0, "draws the validation split, the limit and the demo; the same for all trials of a sweep",
+        low=0, high=2**32 - 1, tunable=False,
+    )  # fmt: skip
+    # Where the results go.
+    model_dir: str = option(
+        "outputs/model", "the trained model and its tokenizer", tunable=False, env=["SM_MODEL_DIR"]
+    )
+    output_data_dir: str = option(
+        "outputs/data", "predictions on the validation split", tunable=False,
+        env=["SM_OUTPUT_DATA_DIR"],
+    )  # fmt: skip
+    checkpoint_dir: str = option(
+        "outputs/checkpoint", "where a killed run finds its last state", tunable=False,
+        env=["CHECKPOINT_DIR"],
+    )  # fmt: skip
+    num_gpus: int = option(
+        -1, "0: the CPU; -1: one GPU where there is one", low=-1, tunable=False, env=["SM_NUM_GPUS"]
+    )
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "TrainConfig":
+        """A checked configuration from typed or text values; BadInput names every fault at once."""
+        faults = check_values(values)
+        if faults:
+            raise BadInput("\n".join(faults))
+        return cls(**{name: convert(name, value) for name, value in values.items()})
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides the numbers: every field but where files lie."""
+        places = {"data", "validation_data", "model_dir", "output_data_dir", "checkpoint_dir"}
+        return {name: value for name, value in asdict(self).items() if name not in places}
+
+
+OPTIONS = {option.name: option for option in fields(TrainConfig)}
+TYPES: dict[str, type] = get_type_hints(TrainConfig)
+TUNABLE = [name for name, option in OPTIONS.items() if option.metadata["tunable"]]
+
+
+def default_of(name: str) -> Any:
+    """The built-in default of one option (environment variables not looked at)."""
+    default = OPTIONS[name].default
+    assert default is not MISSING
+    return default
+
+
+def convert(name: str, value: Any) -> Any:
+    """`value` in the type of the option: flags and SageMaker send every value as text."""
+    kind = TYPES[name]
+    if isinstance(value, bool) and kind is not bool:
+        raise ValueError(value)
+    if kind is int:
+        if isinstance(value, float):
+            if not value.is_integer():
+                raise ValueError(value)
+            return int(value)
+        return int(str(value))
+    return kind(value) if kind is not str else str(value)
+
+
+def check_values(values: Mapping[str, Any]) -> list[str]:
+    """One sentence per fault: unknown names, values that do not parse, values out of range."""
+    faults = []
+    for name, value in values.items():
+        if name not in OPTIONS:
+            near = did_you_mean(name, OPTIONS)
+            faults.append(f"{name} is not an option of train_script/train.py{near}")
+        elif problem := value_problem(name, value):
+            faults.append(f"{name}: {problem}")
+    return faults
+
+
+def value_problem(name: str, value: Any) -> str | None:
+    """What is wrong with one value of a known option, or None."""
+    rule = OPTIONS[name].metadata
+    try:
+        number = convert(name, value)
+    except (ValueError, TypeError):
+        return f"{value!r} is not {_KIND_WORDS[TYPES[name]]}"
+    if rule["choices"] and number not in rule["choices"]:
+        return f"{number!r} is unknown{did_you_mean(str(number), rule['choices'])}"
+    if isinstance(number, float) and not math.isfinite(number):
+        return f"{number} is not a finite number"
+    for bound, holds, words in (
+        (rule["low"], lambda n, b: n >= b, "at least"),
+        (rule["above"], lambda n, b: n > b, "more than"),
+        (rule["high"], lambda n, b: n <= b, "at most"),
+        (rule["below"], lambda n, b: n < b, "less than"),
+    ):
+        if bound is not None and not holds(number, bound):
+            return f"{number:g} must be {words} {bound:g}"
+    return None
+
+
+_KIND_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """One `--name value` flag per field; values are checked later, all at once."""
+    parser = argparse.ArgumentParser(
+        prog="train_script/train.py",
+        description="Fine-tune a pre-trained encoder for sentence or sentence-pair classification. "
+        "Flags override SM_* variables, which override the defaults.",
+        epilog="Example: python train_script/train.py --task demo --model minilm-l6 "
+        "--learning_rate 1e-4",
+        allow_abbrev=False,
+    )
+    for name, spec in OPTIONS.items():
+        rule = spec.metadata
+        notes = [f"default {spec.default!r}" if spec.default != "" else "", rule["unit"]]
+        notes += [" | ".join(rule["choices"]), *(f"${variable}" for variable in rule["env"])]
+        detail = "; ".join(note for note in notes if note)
+        parser.add_argument(
+            f"--{name}", metavar=TYPES[name].__name__.upper(), help=f"{rule['help']} ({detail})"
+        )
+    return parser
+
+
+def parse_arguments(
+    arguments: Sequence[str], environment: Mapping[str, str] = os.environ
+) -> TrainConfig:
+    """The configuration that flags, then SM_* variables, then defaults give."""
+    known, unknown = argument_parser().parse_known_args(list(arguments))
+    faults = [
+        f"{flag} is not an option of train_script/train.py"
+        + did_you_mean(flag.removeprefix("--").split("=")[0], OPTIONS)
+        for flag in unknown
+        if flag.startswith("--")
+    ]
+    faults += [f"{word!r} stands alone: write --name value" for word in unknown[:1] if not faults]
+    values: dict[str, Any] = {}
+    for name, spec in OPTIONS.items():
+        given = getattr(known, name)
+        if given is None:
+            given = next((environment[v] for v in spec.metadata["env"] if environment.get(v)), None)
+        if given is not None:
+            values[name] = given
+    faults += check_values(values)
+    if faults:
+        raise BadInput("\n".join(faults))
+    return TrainConfig.from_values(values)

@@ -1,0 +1,32 @@
+"""What can go wrong in the training script, as a person sees it.
+
+ScriptError              one sentence, no traceback
+├── BadInput             something the user can mend: exit status 2
+└── TrainingFailed       the training itself went wrong (loss not finite, out of memory): exit status 1
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ScriptError(Exception):
+    """An error whose text is all that a person needs; never shown with a traceback."""
+
+    exit_status = 1
+
+
+class BadInput(ScriptError):
+    """A fault in flags, files or names that the user can mend."""
+
+    exit_status = 2
+
+
+class TrainingFailed(ScriptError):
+    """The configuration was valid and the training still went wrong."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for the nearest known name, else the list of the known names."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"

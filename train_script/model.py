@@ -1,0 +1,80 @@
+"""The pre-trained encoder with a classifier on top, and its tokenizer."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from train_script.errors import BadInput
+
+DROPOUT_NAMES = (
+    ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),  # BERT, RoBERTa
+    ("dropout", "attention_dropout", "seq_classif_dropout"),  # DistilBERT
+)
+
+
+def quiet_libraries() -> None:
+    """No progress bars and no advice on stderr: the last line there is ours."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def load_model(place: str, labels: Sequence[str], dropout: float) -> nn.Module:
+    """The encoder of `place` (folder or hub name) with a new classifier, initialised by torch's seed."""
+    config = AutoConfig.from_pretrained(place)
+    config.num_labels = len(labels)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    for names in DROPOUT_NAMES:
+        if hasattr(config, names[0]):
+            for name in names:
+                setattr(config, name, dropout)
+            break
+    else:
+        raise BadInput(
+            f"model {place}: {config.model_type} has no dropout setting that this script knows; "
+            f"known: {', '.join(names[0] for names in DROPOUT_NAMES)}"
+        )
+    try:
+        # A classifier of another size in the checkpoint is replaced, not an error.
+        return AutoModelForSequenceClassification.from_pretrained(
+            place, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
+        )
+    except (ValueError, OSError) as exc:
+        raise BadInput(f"model {place} cannot be loaded: {str(exc).splitlines()[0]}") from exc
+
+
+def load_tokenizer(place: str, max_length: int) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer; BadInput where `max_length` is more than the model's positions."""
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    config = AutoConfig.from_pretrained(place)
+    positions = getattr(config, "max_position_embeddings", None)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert") and positions:
+        positions -= 2  # RoBERTa counts positions from pad_token_id + 1
+    if positions and max_length > positions:
+        raise BadInput(f"max_length {max_length} is more than the {positions} positions of {place}")
+    return tokenizer
+
+
+def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Model and tokenizer, so that transformers' `from_pretrained(folder)` loads them; atomic."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.save_pretrained(part)
+    tokenizer.save_pretrained(part)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The folder itself may be a mount (SageMaker's /opt/ml/model), so its files are replaced.
+    for file in part.iterdir():
+        os.replace(file, folder / file.name)
+    part.rmdir()

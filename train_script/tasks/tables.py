@@ -1,0 +1,101 @@
+"""Reading rows from TSV, CSV and JSONL; every fault names the file and the line."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from train_script.errors import BadInput, did_you_mean
+
+SUFFIXES = {".tsv": "tab-separated", ".txt": "tab-separated", ".csv": "CSV", ".jsonl": "JSON lines"}
+
+
+def read_text(path: Path) -> str:
+    """The file as UTF-8 without a byte-order mark."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as exc:
+        raise BadInput(f"{path} does not exist") from exc
+    except IsADirectoryError as exc:
+        raise BadInput(f"{path} is a folder; name a file") from exc
+    except UnicodeDecodeError as exc:
+        line = path.read_bytes()[: exc.start].count(b"\n") + 1
+        raise BadInput(f"{path}:{line} is not UTF-8; save the file as UTF-8") from exc
+    except OSError as exc:
+        raise BadInput(f"{path} cannot be read: {exc.strerror}") from exc
+
+
+def read_tab_rows(path: Path, width: int, skip: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of a tab-separated file in which a quote is just a character."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        line = line.removesuffix("\r")
+        if number <= skip or not line:
+            continue
+        row = line.split("\t")
+        if len(row) < width:
+            raise BadInput(f"{path}:{number} has {len(row)} fields; a row here needs {width}")
+        yield number, row
+
+
+def read_columns(path: Path, columns: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """(line number, values of the named columns) of a TSV, CSV or JSONL file."""
+    kind = SUFFIXES.get(path.suffix.lower())
+    if kind is None:
+        raise BadInput(f"{path}: unknown kind of file; use {', '.join(SUFFIXES)}")
+    if kind == "JSON lines":
+        yield from _json_columns(path, columns)
+        return
+    text = read_text(path)
+    if kind == "CSV":
+        reader = csv.reader(text.splitlines(keepends=True), strict=True)
+        rows = _csv_rows(path, reader)
+    else:
+        lines = enumerate(text.split("\n"), start=1)
+        rows = ((n, line.removesuffix("\r").split("\t")) for n, line in lines if line.strip("\r"))
+    _, header = next(rows, (0, []))
+    places = [_place(path, header, column) for column in columns]
+    for number, row in rows:
+        if len(row) < len(header):
+            raise BadInput(
+                f"{path}:{number} has {len(row)} fields; the header has {len(header)} columns"
+            )
+        yield number, [row[place] for place in places]
+
+
+def _csv_rows(path: Path, reader: "csv._reader") -> Iterator[tuple[int, list[str]]]:
+    while True:
+        line = reader.line_num + 1
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:
+            raise BadInput(f"{path}:{line} is not valid CSV: {exc}") from exc
+        if row:
+            yield line, row
+
+
+def _place(path: Path, header: list[str], column: str) -> int:
+    if column not in header:
+        raise BadInput(f"{path} has no column {column!r}{did_you_mean(column, header)}")
+    return header.index(column)
+
+
+def _json_columns(path: Path, columns: list[str]) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as exc:
+            raise BadInput(f"{path}:{number} is not JSON: {exc.msg}") from exc
+        if not isinstance(row, dict):
+            raise BadInput(f"{path}:{number} is not a JSON object")
+        for column in columns:
+            if column not in row:
+                raise BadInput(f"{path}:{number} has no {column!r}{did_you_mean(column, row)}")
+        yield number, [_as_text(row[column]) for column in columns]
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
