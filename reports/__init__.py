@@ -1,0 +1,27 @@
+"""From a ledger, or any Optuna study, to report.html and report.json.
+
+    from reports import read_table, write_report
+    write_report(study, "out/")          # out/report.html, out/report.json
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from reports.errors import ReportError
+
+if TYPE_CHECKING:
+    from reports.render import write_report
+    from reports.trials import TrialTable, read_table
+
+__all__ = ["ReportError", "TrialTable", "read_table", "write_report"]
+
+_HOMES = {
+    "TrialTable": "reports.trials", "read_table": "reports.trials", "write_report": "reports.render",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Loads Optuna and plotly at the first use only, so that `tuner --help` answers at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'reports' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,44 @@
+"""Every trial with its status, its parameters and, where it failed, its last words."""
+
+from typing import Any
+
+from reports.sections.drawing import Drawing, TableView, minutes, shown
+from reports.trials import TrialTable
+
+NAME, TITLE = "trials", "The trials"
+
+
+def compute(table: TrialTable) -> dict[str, Any]:
+    """All that the table holds of every trial."""
+    return {
+        "metric": table.metric,
+        "parameters": [c.name for c in table.columns],
+        "trials": [vars(t) for t in table.trials],
+    }
+
+
+def draw(data: dict[str, Any]) -> Drawing:
+    """One row per trial, and the failures' texts below."""
+    names = data["parameters"]
+    headers = ["trial", "status", "chosen by", *names, "seed", data["metric"], "time"]
+    rows = []
+    for t in data["trials"]:
+        score = "" if t["objective"] is None else f"{t['objective']:.4f}"
+        if t["status"] == "pruned" and t["curve"]:
+            score = f"({t['curve'][-1][1]:.4f} at {t['curve'][-1][0]:g} %)"
+        source = t["chosen_by"]
+        if t["confirms"] is not None:
+            source = f"confirms trial {t['confirms']}"
+        rows.append(
+            [t["number"], t["status"], source, *(shown(t["params"].get(n)) for n in names),
+             t["seed"] if t["seed"] is not None else "", score, minutes(t["wall_seconds"])]
+        )  # fmt: skip
+    tables = [TableView("Every trial", headers, rows)]
+    failures = [
+        (t["number"], t["failure"], "\n".join(t["stderr_tail"]))
+        for t in data["trials"]
+        if t["failure"] and t["status"] == "failed"
+    ]
+    if failures:
+        tables.append(TableView("What failed", ("trial", "reason", "last lines"), failures))
+    return Drawing(tables=tables)

@@ -1,0 +1,90 @@
+"""The winner, what its confirmation says, and what the sweep was."""
+
+from statistics import mean
+from typing import Any
+
+from reports.sections.drawing import Drawing, TableView, minutes, shown
+from reports.sensitivity.seed_noise import seed_noise
+from reports.trials import STATUSES, TrialTable
+from reports.winner import find_winner, spread
+
+NAME, TITLE = "winner", "The winner"
+
+
+def compute(table: TrialTable) -> dict[str, Any]:
+    """The winning configuration, its scores on fresh seeds, the default's, and the seed noise."""
+    winner = find_winner(table)
+    runs = table.finished("confirm")
+    groups = [
+        [t.objective for t in runs if t.confirms == number and t.objective is not None]
+        for number in sorted({t.confirms for t in runs if t.confirms is not None})
+    ]
+    noise = seed_noise(groups)
+    finished = [t.objective for t in table.finished("search") if t.objective is not None]
+    return {
+        "metric": table.metric,
+        "maximize": table.maximize,
+        "winner": vars(winner) if winner else None,
+        "seed_noise": vars(noise) if noise else None,
+        "confirmation_runs": len(runs),
+        "counts": {status: table.count(status) for status in STATUSES if table.count(status)},
+        "search_scores": {"lowest": min(finished), "highest": max(finished)} if finished else None,
+        "trial_seconds": round(sum(t.wall_seconds or 0.0 for t in table.trials), 3),
+        "elapsed_seconds": table.facts.get("elapsed_seconds"),
+    }
+
+
+def draw(data: dict[str, Any]) -> Drawing:
+    """The answer in sentences and the winner's parameters in a table."""
+    counts = ", ".join(f"{n} {status}" for status, n in data["counts"].items())
+    ran = f"Trials: {counts or 'none'}; {minutes(data['trial_seconds'])} of training in all"
+    if data["elapsed_seconds"]:
+        ran += f", {minutes(data['elapsed_seconds'])} on the clock"
+    winner = data["winner"]
+    if winner is None:
+        return Drawing(["No trial has finished, so there is no winner yet.", ran + "."])
+    sentences = [
+        f"Trial {winner['number']} has the best {data['metric']}"
+        + (" over fresh seeds" if winner["confirmed"] else "")
+        + f"; in the search it scored {winner['score']:.4f}."
+    ]
+    sentences += _confirmation(winner, data)
+    if data["search_scores"]:
+        scores = data["search_scores"]
+        sentences.append(
+            f"The finished search trials range from {scores['lowest']:.4f} to {scores['highest']:.4f}."
+        )
+    rows = [(name, shown(value)) for name, value in winner["params"].items()]
+    table = TableView("The winning configuration", ("parameter", "value"), rows)
+    return Drawing([*sentences, ran + "."], tables=[table])
+
+
+def _confirmation(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
+    confirmed, default = winner["confirmed"], winner["default_confirmed"]
+    if not confirmed:
+        return [
+            "It was not run again on fresh seeds, so its score is optimistic: "
+            "the best of many noisy scores is partly luck."
+        ]
+    sentences = [f"Run again on {_seeds(confirmed)}, it scored {spread(confirmed)}."]
+    if winner["default_number"] == winner["number"]:
+        sentences.append("It is the default configuration: the search found nothing better.")
+    elif default:
+        better = mean(confirmed) - mean(default)
+        sentences.append(
+            f"The default configuration scored {spread(default)} on {_seeds(default)}, "
+            f"a difference of {better:+.4f}."
+        )
+    noise = data["seed_noise"]
+    if noise:
+        sentences.append(
+            f"Two runs that differ only in their seed are {noise['estimate']:.4f} apart (standard "
+            f"deviation; {noise['level']:.0%} interval {noise['low']:.4f} to {noise['high']:.4f}, "
+            f"from {data['confirmation_runs']} confirmation runs). "
+            "Differences of that size between trials say nothing."
+        )
+    return sentences
+
+
+def _seeds(values: list[float]) -> str:
+    return f"{len(values)} fresh seeds" if len(values) > 1 else "1 fresh seed"

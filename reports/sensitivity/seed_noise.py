@@ -1,0 +1,33 @@
+"""How far two runs of one configuration differ, from configurations that ran on several seeds."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import chi2
+
+from reports.sensitivity.interval import Interval
+
+
+def seed_noise(groups: Sequence[Sequence[float]], level: float = 0.9) -> Interval | None:
+    """Standard deviation of the score between seeds, in the score's unit, pooled over the groups.
+
+    Each group holds the scores of one configuration, which must not have been chosen by these very
+    scores. The interval is exact for normal noise of one size: (n-k)·s²/σ² is χ² with n-k degrees
+    of freedom (n scores, k groups). None where no group has two scores. Raises ValueError for
+    scores that are not finite. Source: Snedecor and Cochran 1989, Statistical Methods, §5.
+    """
+    repeated = [np.asarray(group, dtype=float) for group in groups if len(group) > 1]
+    if not repeated:
+        return None
+    if not all(np.isfinite(group).all() for group in repeated):
+        raise ValueError("scores must be finite")
+    freedom = sum(len(group) - 1 for group in repeated)
+    squares = float(sum(((group - group.mean()) ** 2).sum() for group in repeated))
+    tail = (1 - level) / 2
+    return Interval(
+        math.sqrt(squares / freedom),
+        math.sqrt(squares / float(chi2.ppf(1 - tail, freedom))),
+        math.sqrt(squares / float(chi2.ppf(tail, freedom))),
+        level,
+    )

@@ -1,0 +1,169 @@
+"""TrialTable: the trials of a study as plain data, read once, used by every section."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from reports.errors import ReportError
+
+STATUSES = ("finished", "pruned", "failed", "interrupted", "running", "waiting")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One searched parameter: its declared range and scale."""
+
+    name: str
+    kind: str
+    log: bool = False
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial. `objective` is None unless it finished; `curve` is (step, value) pairs."""
+
+    number: int
+    status: str
+    purpose: str
+    chosen_by: str
+    params: dict[str, Any]
+    objective: float | None
+    curve: list[tuple[float, float]]
+    seed: int | None = None
+    confirms: int | None = None
+    wall_seconds: float | None = None
+    failure: str = ""
+    stderr_tail: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrialTable:
+    """All trials of a study, its parameters and the facts about the run."""
+
+    name: str
+    metric: str
+    maximize: bool
+    steps_are_percent: bool
+    columns: list[Column]
+    trials: list[TrialRow]
+    facts: dict[str, Any]
+
+    def by_number(self, number: int) -> TrialRow:
+        """The trial of this number."""
+        return next(t for t in self.trials if t.number == number)
+
+    def finished(self, purpose: str | None = None) -> list[TrialRow]:
+        """The trials with an objective, by number."""
+        return [
+            t for t in self.trials
+            if t.status == "finished" and (purpose is None or t.purpose == purpose)
+        ]  # fmt: skip
+
+    def best_first(self, purpose: str = "search") -> list[TrialRow]:
+        """Finished trials, best first; equal ones by number."""
+        sign = -1.0 if self.maximize else 1.0
+        return sorted(self.finished(purpose), key=lambda t: (sign * (t.objective or 0.0), t.number))
+
+    def is_better(self, a: float, b: float) -> bool:
+        """Whether score `a` is strictly better than score `b`."""
+        return a > b if self.maximize else a < b
+
+    def count(self, status: str) -> int:
+        """How many trials have this status."""
+        return sum(t.status == status for t in self.trials)
+
+
+def read_table(study: Study) -> TrialTable:
+    """The table of any Optuna study with one objective; ReportError for several."""
+    if len(study.directions) != 1:
+        raise ReportError(
+            f"study {study.study_name} has {len(study.directions)} objectives; "
+            "a report compares trials by one"
+        )
+    attributes = study.user_attrs
+    frozen = study.get_trials(deepcopy=False)
+    return TrialTable(
+        name=study.study_name,
+        metric=str(attributes.get("metric", "objective")),
+        maximize=study.direction == StudyDirection.MAXIMIZE,
+        steps_are_percent="schema" in attributes,
+        columns=_columns(frozen),
+        trials=[_row(t) for t in frozen],
+        facts=dict(attributes),
+    )
+
+
+def _columns(trials: list[FrozenTrial]) -> list[Column]:
+    """Every parameter in the order of its first use, with the widest range it was given."""
+    found: dict[str, Column] = {}
+    for trial in trials:
+        for name, distribution in trial.distributions.items():
+            column = _column(name, distribution)
+            before = found.get(name)
+            if before is not None and before.kind == column.kind and column.low is not None:
+                assert before.low is not None and before.high is not None and column.high is not None
+                column = Column(
+                    name, column.kind, before.log and column.log,
+                    min(before.low, column.low), max(before.high, column.high),
+                )  # fmt: skip
+            found[name] = column
+    return list(found.values())
+
+
+def _column(name: str, distribution: BaseDistribution) -> Column:
+    if isinstance(distribution, CategoricalDistribution):
+        return Column(name, "choice", choices=tuple(distribution.choices))
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    kind = "float" if isinstance(distribution, FloatDistribution) else "int"
+    return Column(name, kind, distribution.log, float(distribution.low), float(distribution.high))
+
+
+def _row(trial: FrozenTrial) -> TrialRow:
+    attributes: Mapping[str, Any] = trial.user_attrs
+    status = {
+        TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
+        TrialState.RUNNING: "running", TrialState.WAITING: "waiting",
+    }[trial.state]  # fmt: skip
+    if status == "failed" and attributes.get("outcome") == "interrupted":
+        status = "interrupted"
+    objective = trial.value if trial.state == TrialState.COMPLETE else None
+    if objective is not None and not math.isfinite(objective):
+        status, objective = "failed", None
+    seconds = attributes.get("wall_seconds")
+    if seconds is None and trial.duration is not None:
+        seconds = trial.duration.total_seconds()
+    return TrialRow(
+        number=trial.number,
+        status=status,
+        purpose="confirm" if attributes.get("purpose") == "confirm" else "search",
+        chosen_by=str(attributes.get("chosen_by", "unknown")),
+        params=dict(trial.params),
+        objective=objective,
+        curve=[
+            (float(step), float(value))
+            for step, value in sorted(trial.intermediate_values.items())
+            if math.isfinite(value)
+        ],
+        seed=attributes.get("seed"),
+        confirms=attributes.get("confirms"),
+        wall_seconds=seconds,
+        failure=str(attributes.get("failure", "")),
+        stderr_tail=[str(line) for line in attributes.get("stderr_tail", [])],
+        arguments=[str(word) for word in attributes.get("arguments", [])],
+        metrics=dict(attributes.get("metrics", {})),
+    )

@@ -1,0 +1,368 @@
+"""The local backend: Optuna chooses, one process per trial trains, this loop watches."""
+
+import json
+import math
+import os
+import queue
+import shutil
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+
+from tuner.backends.base import Outcome
+from tuner.errors import SweepFailed
+from tuner.ledger import Ledger
+from tuner.machine import gpu_names, usable_cores
+from tuner.points import Points, Proposal, make_pruner
+from tuner.processes import Event, TrialProcess, describe_exit, metric_pattern
+from tuner.progress import Row, Totals, View, shown_score
+from tuner.run_folder import RunFolder
+from tuner.sweep import LoadedSweep
+
+FAILURES_WITHOUT_SUCCESS = 5
+POLL_SECONDS = 0.25
+
+
+class LocalBackend:
+    """Trials as processes of this machine."""
+
+    def __init__(self, loaded: LoadedSweep) -> None:
+        self.loaded = loaded
+
+    def problems(self) -> list[str]:
+        """More trials at once than cores is the one thing that only this machine can tell."""
+        parallel, cores = self.loaded.sweep.budget.parallel, usable_cores()
+        if parallel > cores:
+            return [
+                f"budget.parallel {parallel} is more than the {cores} cores of this machine; "
+                f"at most {cores} trials can run at once"
+            ]
+        return []
+
+    def threads_per_trial(self) -> int:
+        """The cores divided between the trials that run at once."""
+        return max(1, usable_cores() // self.loaded.sweep.budget.parallel)
+
+    def run(self, ledger: Ledger, folder: RunFolder, view: View) -> Outcome:
+        """Runs the search, then the confirmation; see `Backend.run`."""
+        with _signals() as asked:
+            return _LocalRun(self, ledger, folder, view, asked).run()
+
+
+@dataclass
+class _Asked:
+    """How often a person (or a scheduler) has asked the sweep to end."""
+
+    times: int = 0
+
+
+@contextmanager
+def _signals() -> Iterator[_Asked]:
+    asked = _Asked()
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        asked.times += 1
+
+    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class _Running:
+    """A trial in flight."""
+
+    trial: optuna.Trial
+    proposal: Proposal
+    process: TrialProcess
+    row: Row
+    gpu: str | None
+    may_prune: bool
+    reported: set[int] = field(default_factory=set)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    value: float | None = None
+    final: dict[str, Any] | None = None
+    pruned: bool = False
+    cut_short: str = ""
+
+
+class _LocalRun:
+    """One call of `run`: the loop and its state."""
+
+    def __init__(
+        self, backend: LocalBackend, ledger: Ledger, folder: RunFolder, view: View, asked: _Asked
+    ) -> None:
+        self.backend, self.ledger, self.folder, self.view = backend, ledger, folder, view
+        self.loaded, self.asked = backend.loaded, asked
+        self.sweep = self.loaded.sweep
+        self.points = Points(self.loaded, ledger)
+        self.pattern = metric_pattern(self.sweep.objective.metric)
+        self.running: dict[int, _Running] = {}
+        self.events: queue.Queue[Event] = queue.Queue()
+        self.gpus = deque(gpu_names())
+        self.ledger.study.pruner = make_pruner(self.sweep.search.pruner)
+        self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
+        self.started = time.monotonic()
+        self.failures = 0
+        self.durations: list[float] = []
+
+    def run(self) -> Outcome:
+        """Search until the budget is used, then confirm, then say how it ended."""
+        try:
+            outcome = self._phase(self.points.next_search)
+            if outcome is Outcome.FINISHED:
+                outcome = self._phase(self.points.next_confirm)
+            return outcome
+        finally:
+            self._end_all()
+            self._remove_models()
+            self.ledger.set("elapsed_seconds", self._elapsed())
+
+    def _elapsed(self) -> float:
+        return round(self.spent_before + time.monotonic() - self.started, 3)
+
+    def _phase(self, next_proposal: Any) -> Outcome:
+        """Keeps `parallel` trials running until there is no next one and none is left."""
+        exhausted = False
+        while True:
+            if self.asked.times:
+                return self._stop_running("the sweep was stopped", Outcome.STOPPED)
+            hours = self.sweep.budget.hours
+            if hours and self._elapsed() > hours * 3600:
+                return self._stop_running("budget.hours was used up", Outcome.OUT_OF_HOURS)
+            while not exhausted and len(self.running) < self.sweep.budget.parallel:
+                proposal = next_proposal()
+                if proposal is None:
+                    exhausted = True
+                else:
+                    self._start(proposal)
+            if not self.running:
+                return Outcome.FINISHED
+            self._handle_events()
+            self._give_up_if_nothing_works()
+
+    def _start(self, proposal: Proposal) -> None:
+        trial = self.ledger.start(proposal.attributes, proposal.point, proposal.sampler)
+        point = self.points.space.suggest(trial)
+        folder = self.folder.trial(trial.number)
+        self._take_over_checkpoint(proposal, folder)
+        arguments = self.loaded.arguments(point, proposal.seed)
+        trial.set_user_attr("arguments", arguments)
+        gpu = self._take_gpu()
+        process = TrialProcess(
+            trial.number, [sys.executable, str(self.loaded.script), *arguments],
+            self._environment(folder, gpu), folder, self.events,
+        ).start()  # fmt: skip
+        chosen_by = proposal.attributes["chosen_by"]
+        row = Row(trial.number, proposal.attributes["purpose"], chosen_by, point)
+        may_prune = proposal.attributes["purpose"] == "search" and chosen_by != "default"
+        self.running[trial.number] = _Running(trial, proposal, process, row, gpu, may_prune)
+        self.view.changed(row, self._totals())
+
+    def _take_over_checkpoint(self, proposal: Proposal, folder: Path) -> None:
+        continues = proposal.attributes.get("continues")
+        if continues is None:
+            return
+        before = self.folder.trial(continues) / "checkpoint"
+        if before.is_dir() and not (folder / "checkpoint").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.move(before, folder / "checkpoint")
+
+    def _take_gpu(self) -> str | None:
+        """Round robin; several trials share a GPU where `parallel` is more than their number."""
+        if not self.gpus:
+            return None
+        busy = [r.gpu for r in self.running.values()]
+        gpu = min(self.gpus, key=busy.count)
+        self.gpus.remove(gpu)
+        self.gpus.append(gpu)
+        return gpu
+
+    def _environment(self, folder: Path, gpu: str | None) -> dict[str, str]:
+        """The training contract's variables; threads so that trials do not fight for cores."""
+        threads = str(self.backend.threads_per_trial())
+        environment = dict(os.environ) | {
+            "SM_MODEL_DIR": str(folder / "model"),
+            "SM_OUTPUT_DATA_DIR": str(folder / "output"),
+            "SM_NUM_GPUS": "1" if gpu is not None else "0",
+            "CHECKPOINT_DIR": str(folder / "checkpoint"),
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        for name in ("SM_CHANNEL_TRAIN", "SM_CHANNEL_VALIDATION", "SM_CHANNEL_MODEL"):
+            environment.pop(name, None)
+        if self.sweep.task is not None:
+            environment["SM_CHANNEL_TRAINING"] = str(self.folder.data)
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
+        return environment
+
+    def _handle_events(self) -> None:
+        try:
+            event = self.events.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            self.view.tick()
+            for running in self.running.values():
+                running.process.kill_if_deaf()
+            return
+        running = self.running[event.number]
+        if event.line is not None:
+            self._on_line(running, event.line)
+        else:
+            assert event.exit_status is not None
+            self._on_exit(running, event.exit_status)
+        self.view.tick()
+
+    def _on_line(self, running: _Running, line: str) -> None:
+        found = self.pattern.search(line)
+        if not found:
+            return
+        value = float(found.group(1).replace("Infinity", "inf"))
+        record = _json_object(line)
+        running.value = value
+        if record.get("final"):
+            running.final = record
+            return
+        running.evaluations.append(record or {self.sweep.objective.metric: value})
+        fraction = record.get("fraction")
+        whole = isinstance(fraction, (int, float)) and math.isfinite(fraction)
+        # A script that does not say how far it is: compare by the number of its evaluations.
+        step = round(100 * fraction) if whole else len(running.evaluations)
+        if step in running.reported or not math.isfinite(value):
+            return
+        running.reported.add(step)
+        running.trial.report(value, step)
+        running.row.fraction = float(fraction) if whole else None
+        running.row.score = value
+        if running.row.fraction is not None and running.row.fraction < 1:
+            self.view.changed(running.row, self._totals())
+        if running.may_prune and not running.pruned and not (whole and fraction >= 1):
+            if running.trial.should_prune():
+                running.pruned = True
+                running.process.stop()
+
+    def _on_exit(self, running: _Running, status: int) -> None:
+        """Records how the trial ended; a trial that ended well in spite of a stop is finished."""
+        del self.running[running.process.number]
+        row, trial = running.row, running.trial
+        row.seconds = time.monotonic() - row.started
+        metric = self.sweep.objective.metric
+        failure = ""
+        if status == 0 and running.value is not None and math.isfinite(running.value):
+            outcome, state = "finished", TrialState.COMPLETE
+        elif running.cut_short:
+            outcome, state, failure = "interrupted", TrialState.FAIL, running.cut_short
+        elif running.pruned and status != 0:
+            outcome, state = "pruned", TrialState.PRUNED
+        else:
+            outcome, state = "failed", TrialState.FAIL
+            if status != 0:
+                failure = describe_exit(status, running.process.stderr_tail)
+            elif running.value is None:
+                failure = f'ended without printing "{metric}"'
+            else:
+                failure = f"{metric} is {running.value}, not a finite number"
+        facts: dict[str, Any] = {
+            "outcome": outcome,
+            "wall_seconds": round(row.seconds, 3),
+            "exit_status": status,
+            "evaluations": running.evaluations,
+            "metrics": running.final or (running.evaluations[-1] if running.evaluations else {}),
+        }
+        if failure:
+            facts |= {"failure": failure, "stderr_tail": list(running.process.stderr_tail)}
+        for key, value in facts.items():
+            trial.set_user_attr(key, value)
+        self.ledger.finish(trial, running.value, state)
+        self.ledger.set("elapsed_seconds", self._elapsed())
+        self.failures += outcome == "failed"
+        if outcome in ("finished", "pruned"):
+            self.durations.append(row.seconds)
+        row.status, row.note = outcome, failure
+        row.score = running.value if outcome == "finished" else row.score
+        if outcome in ("finished", "pruned", "failed"):
+            shutil.rmtree(running.process.folder / "checkpoint", ignore_errors=True)
+        self._remove_models()
+        self.view.changed(row, self._totals())
+
+    def _remove_models(self) -> None:
+        """Keeps the models of the best trials, which one of may become the winner."""
+        keep = {t.number for t in self.ledger.best_first()[: max(1, self.sweep.confirm.top)]}
+        keep |= set(self.running)
+        for model in (self.folder.path / "trials").glob("*/model"):
+            if int(model.parent.name) not in keep:
+                shutil.rmtree(model, ignore_errors=True)
+
+    def _stop_running(self, why: str, outcome: Outcome) -> Outcome:
+        """Lets running trials write their checkpoints and end; a second signal kills them."""
+        if self.running:
+            self.view.say(f"{why}: waiting for {len(self.running)} running trial(s) to save")
+        asked = self.asked.times
+        for running in self.running.values():
+            running.cut_short = running.cut_short or why
+            running.process.stop()
+        while self.running:
+            if self.asked.times > max(asked, 1):
+                asked = self.asked.times
+                for running in self.running.values():
+                    running.process.stop()
+            self._handle_events()
+        return outcome
+
+    def _end_all(self) -> None:
+        """After an error of ours or a failed sweep no process stays behind."""
+        if self.running:
+            self._stop_running("the sweep ended", Outcome.STOPPED)
+
+    def _give_up_if_nothing_works(self) -> None:
+        if self.failures < FAILURES_WITHOUT_SUCCESS or self.durations:
+            return
+        trials = self.ledger.read_trials()
+        if any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):
+            return
+        last = next(t for t in reversed(trials) if t.user_attrs.get("outcome") == "failed")
+        raise SweepFailed(
+            f"{self.failures} trials failed and none succeeded, so the sweep stopped. "
+            f"Trial {last.number}: {last.user_attrs['failure']} "
+            f"(its log: {self.folder.shown}/trials/{last.number:04d}/stderr.log)"
+        )
+
+    def _totals(self) -> Totals:
+        """Planned, done, best and the time left at the pace so far."""
+        confirm = self.sweep.confirm
+        default = self.points.default is not None
+        extra = (confirm.top + default) * confirm.seeds if confirm.top else 0
+        counted = self.ledger.counted("search") + self.ledger.counted("confirm")
+        done = sum(t.state.is_finished() for t in counted)
+        planned = max(self.points.search_total() + extra, len(counted))
+        best = self.ledger.best_first()
+        left = None
+        if self.durations and planned > done:
+            pace = sum(self.durations) / len(self.durations)
+            left = pace * (planned - done) / min(self.sweep.budget.parallel, planned - done)
+        label = f"{shown_score(best[0].value)} (trial {best[0].number})" if best else "none yet"
+        return Totals(self.sweep.objective.metric, planned, done, label, left)
+
+
+def _json_object(line: str) -> dict[str, Any]:
+    """The line's JSON object; empty for a line that holds the metric in another form."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}

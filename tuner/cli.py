@@ -1,0 +1,323 @@
+"""The command line: `tuner plan | run | status | stop | best | report`.
+
+Every command loads only what it needs, so that `--help` answers at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from train_script.errors import ScriptError
+from reports.errors import ReportError
+from tuner.errors import SweepError, TunerError
+
+if TYPE_CHECKING:
+    from tuner.ledger import Ledger
+    from tuner.run_folder import RunFolder
+    from tuner.sweep import LoadedSweep
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Hyperparameter sweeps for fine-tuned transformers, and reports that say what matters.\n\n"
+    "A sweep is a YAML file (see sweeps/). `tuner run` runs it and writes runs/NAME/report.html; "
+    "the same command again goes on where it stopped.",
+)
+
+SweepFile = Annotated[Path, typer.Argument(help="The sweep file, as in sweeps/demo.yaml.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE",
+        help="Change one key of the sweep file, as in --set budget.trials=12. May be repeated.",
+    ),
+]  # fmt: skip
+Out = Annotated[Path | None, typer.Option(help="The run folder. [default: runs/NAME]")]
+Run = Annotated[
+    str, typer.Argument(help="A run folder, its name under runs/, or its sweep file.")
+]
+
+
+@app.command()
+def plan(sweep: SweepFile, settings: Settings = None) -> None:
+    """Say what a sweep would do and every fault in it; run nothing.
+
+    Example: tuner plan sweeps/demo.yaml
+    """
+    from rich.console import Console
+
+    from tuner.plan import show_plan
+    from tuner.points import Points
+
+    loaded = _load(sweep, settings)
+    splits = _check(loaded)
+    show_plan(Console(soft_wrap=True, highlight=False), loaded, splits, Points(loaded, _scratch()))
+
+
+@app.command()
+def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
+    """Run a sweep, or go on with it, and write its report.
+
+    Ctrl-C lets running trials save and ends; the same command goes on. A second Ctrl-C kills them.
+
+    Exit status: 0 done, 1 no trial worked, 2 bad input, 130 stopped before the end.
+
+    Examples:
+
+      tuner run sweeps/demo.yaml
+
+      tuner run sweeps/mrpc.yaml --set model=minilm-l6 --set budget.trials=12
+    """
+    from tuner.backends import BACKENDS, Outcome
+    from tuner.plan import trial_counts
+    from tuner.points import Points
+    from tuner.progress import make_view
+    from tuner.run_folder import RUNS, RunFolder
+
+    loaded = _load(sweep, settings)
+    splits = _check(loaded)
+    folder = RunFolder(out or RUNS / loaded.sweep.name)
+    folder.claim(loaded)
+    folder.lock()
+    try:
+        facts = folder.prepare_data(splits)
+        ledger = _open_ledger(folder, loaded, facts)
+        lost = ledger.close_stale()
+        view = make_view()
+        try:
+            view.say(f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger))}")
+            done = len(ledger.counted("search")) + len(ledger.counted("confirm"))
+            if done:
+                view.say(f"goes on after {done} trials ({lost} were cut off and are run again)")
+            outcome = BACKENDS[loaded.sweep.backend](loaded).run(ledger, folder, view)
+        finally:
+            view.close()
+            if ledger.read_trials():
+                _write_report(ledger, folder)
+    finally:
+        folder.unlock()
+    if outcome is not Outcome.FINISHED:
+        print(f"{outcome.value}; `tuner run {_retype(sweep, settings, out)}` goes on")
+    _print_best(ledger, folder)
+    print(f"report: {folder.shown / 'report.html'}")
+    if outcome is Outcome.STOPPED:
+        raise typer.Exit(130)
+    if not ledger.best_first():
+        print("error: no trial finished; the report shows why", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(run: Run) -> None:
+    """Show a sweep's trials so far and whether it is running."""
+    from rich.console import Console
+
+    from tuner.ledger import purpose_of
+    from tuner.progress import Row, trial_table
+    from tuner.run_folder import find_run
+
+    folder, ledger = find_run(run), _load_ledger(run)
+    metric = str(ledger.study.user_attrs.get("metric", "objective"))
+    rows = []
+    for t in ledger.read_trials():
+        state = {"COMPLETE": "finished", "FAIL": "failed"}.get(t.state.name, t.state.name.lower())
+        state = t.user_attrs.get("outcome", state)
+        seconds = float(t.user_attrs.get("wall_seconds", 0.0))
+        reports = list(t.intermediate_values.values())
+        score = t.value if t.value is not None else (reports[-1] if reports else None)
+        note = str(t.user_attrs.get("failure", ""))
+        row = Row(t.number, purpose_of(t), str(t.user_attrs.get("chosen_by", "")), t.params)
+        row.status, row.score, row.seconds, row.note = state, score, seconds, note
+        if state == "running" and t.datetime_start is not None:
+            import datetime
+            import time
+
+            age = datetime.datetime.now() - t.datetime_start
+            row.started = time.monotonic() - age.total_seconds()
+            row.fraction = max(t.intermediate_values, default=0) / 100
+        rows.append(row)
+    console = Console(highlight=False)
+    console.print(trial_table(rows, metric, console.width))
+    holder = folder.holder()
+    print(f"running: process {holder}" if holder else "not running")
+    _print_best(ledger, folder)
+
+
+@app.command()
+def stop(run: Run) -> None:
+    """End a running sweep: its trials save first; `tuner run` goes on later."""
+    from tuner.run_folder import find_run
+
+    folder = find_run(run)
+    holder = folder.stop_holder()
+    print(f"stopped process {holder}" if holder else f"{folder.shown} is not running")
+
+
+@app.command()
+def best(run: Run) -> None:
+    """Print the winner and the command that trains it again by hand."""
+    from tuner.run_folder import find_run
+
+    ledger = _load_ledger(run)
+    if not ledger.best_first():
+        raise TunerError(f"{run} has no finished trial yet")
+    _print_best(ledger, find_run(run), command=True)
+
+
+@app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(help="A run folder, its name, or its sweep file.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Any Optuna storage, as in sqlite:///study.db.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="The study's name in --storage.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write to.")] = None,
+) -> None:
+    """Write report.html and report.json, of a run or of any Optuna study.
+
+    Examples:
+
+      tuner report runs/demo
+
+      tuner report --storage sqlite:///study.db --study my-study --out my-report
+    """
+    from tuner.ledger import Ledger
+
+    if (run is None) == (storage is None):
+        raise TunerError("name a run, or --storage with --study")
+    if run is not None:
+        from tuner.run_folder import find_run
+
+        folder = find_run(run)
+        target = _write_report(_load_ledger(run), folder, out)
+    else:
+        assert storage is not None
+        from reports import write_report
+
+        ledger = Ledger.load(storage, study)
+        target = _writing(out or Path("."), lambda path: write_report(ledger.study, path))
+    print(f"report: {target / 'report.html'}")
+
+
+def _load(path: Path, settings: list[str] | None) -> "LoadedSweep":
+    from tuner.sweep import load_sweep
+
+    return load_sweep(path, settings or [])
+
+
+def _check(loaded: "LoadedSweep"):  # type: ignore[no-untyped-def]
+    """The sweep's data; SweepError with all that stands in the way outside the file."""
+    from tuner.backends import BACKENDS
+    from tuner.sweep import check_outside
+
+    problems = BACKENDS[loaded.sweep.backend](loaded).problems()
+    try:
+        splits = check_outside(loaded)
+    except SweepError as exc:
+        raise SweepError([*problems, *exc.faults]) from exc
+    if problems:
+        raise SweepError(problems)
+    return splits
+
+
+def _scratch() -> "Ledger":
+    """An empty ledger in memory, for questions about a sweep that has not begun."""
+    import optuna
+
+    from tuner.ledger import Ledger
+
+    return Ledger(optuna.create_study())
+
+
+def _open_ledger(folder: "RunFolder", loaded: "LoadedSweep", facts: object) -> "Ledger":
+    from tuner.ledger import Ledger
+    from tuner.machine import code_hash, describe
+
+    ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
+    ledger.set("metric", loaded.sweep.objective.metric)
+    written = loaded.sweep.model_dump(exclude={"storage"}, exclude_defaults=True, by_alias=True)
+    ledger.set("sweep", written)
+    ledger.set("script", str(loaded.script))
+    ledger.set("code_sha256", code_hash(loaded.script))
+    ledger.set("machine", describe())
+    ledger.set("run_folder", str(folder.path))
+    if facts is not None:
+        ledger.set("data", facts)
+    return ledger
+
+
+def _load_ledger(run: str) -> "Ledger":
+    from tuner.ledger import Ledger
+    from tuner.run_folder import find_run
+
+    folder = find_run(run)
+    return Ledger.load(folder.ledger_url(), folder.read_identity()["name"])
+
+
+def _write_report(ledger: "Ledger", folder: "RunFolder", out: Path | None = None) -> Path:
+    from reports import write_report
+
+    return _writing(out or folder.shown, lambda path: write_report(ledger.study, path))
+
+
+def _writing(target: Path, write) -> Path:  # type: ignore[no-untyped-def]
+    try:
+        write(target)
+    except OSError as exc:
+        raise TunerError(f"the report cannot be written to {target}: {exc.strerror}") from exc
+    return target
+
+
+def _print_best(ledger: "Ledger", folder: "RunFolder", command: bool = False) -> None:
+    """The winner in a sentence; with `command`, how to train it again."""
+    from reports import read_table
+    from reports.winner import describe_winner, find_winner
+
+    table = read_table(ledger.study)
+    winner = find_winner(table)
+    if winner is None:
+        return
+    print(f"winner: {describe_winner(table, winner)}")
+    if not command:
+        return
+    import shlex
+
+    trial = table.by_number(winner.number)
+    words = [sys.executable, str(ledger.study.user_attrs["script"]), *trial.arguments]
+    if folder.data.is_dir():
+        words += ["--data", str(folder.data)]
+    print("train it again by hand:")
+    print(shlex.join(words))
+    model = folder.trial(winner.number) / "model"
+    if (model / "config.json").is_file():
+        print(f"its model: {model}")
+
+
+def _retype(sweep: Path, settings: list[str] | None, out: Path | None) -> str:
+    import shlex
+
+    words = [str(sweep), *(w for s in settings or [] for w in ("--set", s))]
+    return shlex.join(words + (["--out", str(out)] if out else []))
+
+
+def main() -> None:
+    """The console script: every foreseen fault is a sentence on stderr, never a traceback."""
+    try:
+        app()
+    except (TunerError, ScriptError, ReportError) as exc:
+        for line in str(exc).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(exc.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `tuner status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

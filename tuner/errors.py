@@ -1,0 +1,41 @@
+"""What can go wrong, as a person sees it: one sentence each, never a traceback.
+
+TunerError               the exit status is 2 where the user can mend it, else 1
+├── SweepError           faults in a sweep file, all at once, each with its line
+├── RunFolderError       a run folder that cannot be used
+└── SweepFailed          the sweep ran and has no result
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TunerError(Exception):
+    """An error whose text is all that a person needs."""
+
+    exit_status = 2
+
+
+class SweepError(TunerError):
+    """The faults of a sweep file; `faults` has one sentence each, with file and line."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class RunFolderError(TunerError):
+    """A run folder that is in use, not writable, or of another sweep."""
+
+
+class SweepFailed(TunerError):
+    """The sweep ended without one finished trial."""
+
+    exit_status = 1
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` for the nearest known name, else the list of the known names."""
+    known = list(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"

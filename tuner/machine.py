@@ -1,0 +1,62 @@
+"""What this machine offers to trials: cores and GPUs; and what ran here: versions, code hash."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+
+def usable_cores() -> int:
+    """Cores that this process may use (a container may have fewer than the machine)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpu_names() -> list[str]:
+    """The ids of the GPUs that trials may use, without loading torch; empty where there are none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    found = subprocess.run(
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+        capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    return found.stdout.split() if found.returncode == 0 else []
+
+
+def describe() -> dict[str, Any]:
+    """The machine and the versions that a report names."""
+    versions = {}
+    for package in ("torch", "transformers", "optuna", "scikit-learn", "tuner"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": usable_cores(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "gpus": len(gpu_names()),
+        "packages": versions,
+    }
+
+
+def code_hash(script: Path) -> str:
+    """SHA-256 over the script and, where it is part of a package, the package's Python files."""
+    folder = script.parent
+    files: Iterable[Path] = [script]
+    if (folder / "__init__.py").exists():
+        files = sorted(folder.rglob("*.py"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()

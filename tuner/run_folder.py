@@ -1,0 +1,185 @@
+"""A run's folder: its ledger, its data, its trials and its lock.
+
+    runs/NAME/  sweep.json  study.db  data/  trials/0007/{stdout.log, stderr.log, model/, output/}
+                report.html  report.json  run.lock
+"""
+
+import fcntl
+import json
+import os
+import signal
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from train_script.tasks import Splits, fingerprint, write_prepared
+from train_script.tasks.prepared import is_prepared
+from tuner.errors import RunFolderError
+from tuner.sweep import LoadedSweep
+
+RUNS = Path("runs")
+
+
+class RunFolder:
+    """The paths of one run, and the rule that one process at a time runs it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.shown = path
+        self._lock: IO[str] | None = None
+
+    @property
+    def sweep_file(self) -> Path:
+        """What the folder belongs to: the sweep's identity, storage and study name."""
+        return self.path / "sweep.json"
+
+    @property
+    def data(self) -> Path:
+        """The prepared splits that every trial reads."""
+        return self.path / "data"
+
+    def trial(self, number: int) -> Path:
+        """The folder of one trial."""
+        return self.path / "trials" / f"{number:04d}"
+
+    def ledger_url(self) -> str:
+        """Where the ledger is, in SQLAlchemy's form."""
+        storage = self.read_identity().get("storage") if self.sweep_file.exists() else None
+        return storage or f"sqlite:///{self.path / 'study.db'}"
+
+    def read_identity(self) -> dict[str, Any]:
+        """The contents of sweep.json; RunFolderError where it is not a run folder."""
+        try:
+            return json.loads(self.sweep_file.read_text())
+        except FileNotFoundError as exc:
+            raise RunFolderError(f"{self.shown} is not a run folder (no sweep.json)") from exc
+        except (OSError, json.JSONDecodeError) as exc:
+            raise RunFolderError(f"{self.sweep_file} cannot be read: {exc}") from exc
+
+    def claim(self, loaded: LoadedSweep) -> None:
+        """Makes or checks the folder for this sweep; RunFolderError where it belongs to another."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as exc:
+            raise RunFolderError(
+                f"run folder {self.shown} is not writable ({exc.strerror}); choose another with --out"
+            ) from exc
+        if self.sweep_file.exists():
+            differences = list(_differences(self.read_identity()["sweep"], loaded.identity()))
+            if differences:
+                raise RunFolderError(
+                    f"run folder {self.shown} belongs to another sweep: {'; '.join(differences)}. "
+                    "Choose another folder with --out, or another name"
+                )
+            return
+        others = [p.name for p in self.path.iterdir() if p.name not in ("run.lock", "study.db")]
+        if others:
+            raise RunFolderError(
+                f"{self.shown} is not empty and not a run folder (it has {others[0]}); "
+                "choose another with --out"
+            )
+        identity = {
+            "schema": 1, "name": loaded.sweep.name, "storage": loaded.sweep.storage,
+            "sweep": loaded.identity(),
+        }  # fmt: skip
+        part = self.sweep_file.with_suffix(".part")
+        part.write_text(json.dumps(identity, indent=2) + "\n")
+        os.replace(part, self.sweep_file)
+
+    def prepare_data(self, splits: Splits | None) -> dict[str, Any] | None:
+        """Writes the splits once; the facts about them. RunFolderError where the data has changed."""
+        if splits is None:
+            return None
+        if is_prepared(str(self.data)):
+            before = fingerprint(self.data)
+            with tempfile.TemporaryDirectory() as elsewhere:
+                now = write_prepared(splits, Path(elsewhere) / "data")
+            if now != before:
+                raise RunFolderError(
+                    f"the data of {self.shown} has changed since its first trial "
+                    f"({splits.source}); choose another folder with --out"
+                )
+        else:
+            now = write_prepared(splits, self.data)
+        assert splits.validation is not None
+        return {
+            "sha256": now, "source": splits.source, "split": splits.split,
+            "training_examples": len(splits.train),
+            "validation_examples": len(splits.validation),
+        }  # fmt: skip
+
+    def lock(self) -> None:
+        """Takes the run for this process; RunFolderError names the process that has it."""
+        file = (self.path / "run.lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = self.holder()
+            file.close()
+            raise RunFolderError(
+                f"{self.shown} is being run by process {holder}; "
+                f"see it with `tuner status {self.shown}`, end it with `tuner stop {self.shown}`"
+            ) from exc
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._lock = file
+
+    def unlock(self) -> None:
+        """Gives the run back."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def holder(self) -> int | None:
+        """The process that runs this sweep now, or None."""
+        path = self.path / "run.lock"
+        if not path.exists():
+            return None
+        with path.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read() or 0) or None
+        return None
+
+    def stop_holder(self, seconds: float = 60.0) -> int | None:
+        """Asks the running sweep to end and waits; its process id, or None where none runs."""
+        holder = self.holder()
+        if holder is None:
+            return None
+        os.kill(holder, signal.SIGTERM)
+        deadline = time.monotonic() + seconds
+        while self.holder() == holder:
+            if time.monotonic() > deadline:
+                raise RunFolderError(f"process {holder} has not ended after {seconds:.0f} s")
+            time.sleep(0.1)
+        return holder
+
+
+def find_run(name: str) -> RunFolder:
+    """A run folder by its path, by its name under runs/, or by its sweep file."""
+    path = Path(name)
+    tried = [path, RUNS / name, RUNS / path.stem]
+    for candidate in tried:
+        if (candidate / "sweep.json").is_file():
+            return RunFolder(candidate)
+    raise RunFolderError(f"there is no run at {name} or {RUNS / path.stem}; `tuner run` makes one")
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> Any:
+    for key in sorted(set(before) | set(now)):
+        a, b = before.get(key), now.get(key)
+        if a == b:
+            continue
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(a, b, f"{place}{key}.")
+        else:
+            shown = [("not set" if v is None else json.dumps(v)) for v in (a, b)]
+            yield f"{place}{key} was {shown[0]}, is {shown[1]}"
+
+
+__all__ = ["RUNS", "RunFolder", "find_run"]
