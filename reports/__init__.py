@@ -1,7 +1,7 @@
 """From a ledger, or any Optuna study, to report.html and report.json.
 
-    from reports import read_table, write_report
-    write_report(study, "out/")          # out/report.html, out/report.json
+from reports import read_table, write_report
+write_report(study, "out/")          # out/report.html, out/report.json
 """
 
 from importlib import import_module

@@ -60,9 +60,12 @@ def _figure_html(view: FigureView, name: str) -> Markup:
     """The figure's markup; its id is fixed so that equal ledgers give equal bytes."""
     return Markup(
         to_html(
-            view.figure, full_html=False, include_plotlyjs=False, config=CONFIG,
+            view.figure,
+            full_html=False,
+            include_plotlyjs=False,
+            config=CONFIG,
             div_id=f"figure-{name}",
-        )  # fmt: skip
+        )
     )
 
 

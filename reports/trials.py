@@ -116,7 +116,9 @@ def _columns(trials: list[FrozenTrial]) -> list[Column]:
             column = _column(name, distribution)
             before = found.get(name)
             if before is not None and before.kind == column.kind and column.low is not None:
-                assert before.low is not None and before.high is not None and column.high is not None
+                assert before.low is not None
+                assert before.high is not None
+                assert column.high is not None
                 column = Column(
                     name, column.kind, before.log and column.log,
                     min(before.low, column.low), max(before.high, column.high),

@@ -56,7 +56,9 @@ def _confirmed(table: TrialTable, number: int) -> list[float]:
 
 def describe_winner(table: TrialTable, winner: Winner) -> str:
     """The winner in one line for a terminal."""
-    shown = " ".join(f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in winner.params.items())
+    shown = " ".join(
+        f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in winner.params.items()
+    )
     text = f"trial {winner.number}, {table.metric} {winner.score:.4f} ({shown})"
     if winner.confirmed:
         text += f"; on {len(winner.confirmed)} fresh seed(s) {spread(winner.confirmed)}"

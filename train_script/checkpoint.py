@@ -66,7 +66,9 @@ def save(
     }  # fmt: skip
     part = folder / (LATEST + ".part")
     # Tied or transposed tensors may share memory, which safetensors refuses.
-    unshared = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    unshared = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
+    }
     save_file(unshared, part, metadata={"run": json.dumps(header)})
     with part.open("rb") as file:
         os.fsync(file.fileno())

@@ -7,6 +7,7 @@ Standard library only: the tuner reads this file without loading torch.
 
 import argparse
 import math
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -40,10 +41,10 @@ def option(
 
     `env` names the variables that give the default where they are set (the first that is, wins).
     """
-    metadata = dict(
-        help=help, unit=unit, low=low, high=high, above=above, below=below,
-        choices=tuple(choices), tunable=tunable, env=tuple(env),
-    )  # fmt: skip
+    metadata = {
+        "help": help, "unit": unit, "low": low, "high": high, "above": above, "below": below,
+        "choices": tuple(choices), "tunable": tunable, "env": tuple(env),
+    }  # fmt: skip
     return field(default=default, metadata=metadata)
 
 
@@ -173,7 +174,7 @@ def default_of(name: str) -> Any:
 def convert(name: str, value: Any) -> Any:
     """`value` in the type of the option: flags and SageMaker send every value as text."""
     kind = TYPES[name]
-    if isinstance(value, bool) and kind is not bool:
+    if isinstance(value, bool):
         raise ValueError(value)
     if kind is int:
         if isinstance(value, float):
@@ -181,7 +182,7 @@ def convert(name: str, value: Any) -> Any:
                 raise ValueError(value)
             return int(value)
         return int(str(value))
-    return kind(value) if kind is not str else str(value)
+    return float(value) if kind is float else str(value)
 
 
 def check_values(values: Mapping[str, Any]) -> list[str]:
@@ -208,17 +209,17 @@ def value_problem(name: str, value: Any) -> str | None:
     if isinstance(number, float) and not math.isfinite(number):
         return f"{number} is not a finite number"
     for bound, holds, words in (
-        (rule["low"], lambda n, b: n >= b, "at least"),
-        (rule["above"], lambda n, b: n > b, "more than"),
-        (rule["high"], lambda n, b: n <= b, "at most"),
-        (rule["below"], lambda n, b: n < b, "less than"),
+        (rule["low"], operator.ge, "at least"),
+        (rule["above"], operator.gt, "more than"),
+        (rule["high"], operator.le, "at most"),
+        (rule["below"], operator.lt, "less than"),
     ):
         if bound is not None and not holds(number, bound):
             return f"{number:g} must be {words} {bound:g}"
     return None
 
 
-_KIND_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_KIND_WORDS = {int: "a whole number", float: "a number", str: "a text"}
 
 
 def argument_parser() -> argparse.ArgumentParser:

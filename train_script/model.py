@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -48,11 +49,12 @@ def load_model(place: str, labels: Sequence[str], dropout: float) -> nn.Module:
         )
     try:
         # A classifier of another size in the checkpoint is replaced, not an error.
-        return AutoModelForSequenceClassification.from_pretrained(
+        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
             place, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
         )
     except (ValueError, OSError) as exc:
         raise BadInput(f"model {place} cannot be loaded: {str(exc).splitlines()[0]}") from exc
+    return model
 
 
 def load_tokenizer(place: str, max_length: int) -> PreTrainedTokenizerBase:
@@ -67,7 +69,7 @@ def load_tokenizer(place: str, max_length: int) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def save_model(model: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Model and tokenizer, so that transformers' `from_pretrained(folder)` loads them; atomic."""
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)

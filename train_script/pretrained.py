@@ -26,7 +26,6 @@ def locate_model(name: str) -> str:
     if name.startswith((".", "/", "~")):
         raise BadInput(f"model {name}: there is no such folder")
     return _cached_folder(name) or _check_hub(name)
-    return name
 
 
 def _alias_folder() -> Path:

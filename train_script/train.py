@@ -135,7 +135,9 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
 
     def evaluate() -> tuple[dict[str, float], np.ndarray]:
         model.eval()
-        by_length = sorted(range(len(validation)), key=lambda i: len(validation_encoded[i]["input_ids"]))
+        by_length = sorted(
+            range(len(validation)), key=lambda i: len(validation_encoded[i]["input_ids"])
+        )
         logits_NC = np.empty((len(validation), len(splits.labels)), dtype=np.float64)
         with torch.inference_mode(), autocast():
             for start in range(0, len(by_length), 64):
@@ -176,7 +178,7 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         if not math.isfinite(loss.item()):
             raise TrainingFailed(_not_finite("the loss", progress.step + 1, total_steps, config))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if config.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         optimizer.step()
@@ -222,7 +224,9 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
     save_model(model, tokenizer, Path(config.model_dir))
     _save_predictions(Path(config.output_data_dir), splits, kept_logits_NC.argmax(axis=1).tolist())
     checkpoint.clear(folder)
-    return _result(config, progress, direction, start_seconds, time.monotonic() - clock, len(splits.train))
+    return _result(
+        config, progress, direction, start_seconds, time.monotonic() - clock, len(splits.train)
+    )
 
 
 def _result(
@@ -290,7 +294,11 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"error: {exc}")
         return exc.exit_status
     except (MemoryError, RuntimeError) as exc:
-        if isinstance(exc, MemoryError) or "out of memory" in str(exc) or "can't allocate" in str(exc):
+        if (
+            isinstance(exc, MemoryError)
+            or "out of memory" in str(exc)
+            or "can't allocate" in str(exc)
+        ):
             say("error: out of memory; a smaller batch_size or max_length needs less")
             return 1
         raise

@@ -5,16 +5,18 @@ Every command loads only what it needs, so that `--help` answers at once.
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from train_script.errors import ScriptError
 from reports.errors import ReportError
+from train_script.errors import ScriptError
 from tuner.errors import SweepError, TunerError
 
 if TYPE_CHECKING:
+    from train_script.tasks import Splits
     from tuner.ledger import Ledger
     from tuner.run_folder import RunFolder
     from tuner.sweep import LoadedSweep
@@ -37,9 +39,7 @@ Settings = Annotated[
     ),
 ]  # fmt: skip
 Out = Annotated[Path | None, typer.Option(help="The run folder. [default: runs/NAME]")]
-Run = Annotated[
-    str, typer.Argument(help="A run folder, its name under runs/, or its sweep file.")
-]
+Run = Annotated[str, typer.Argument(help="A run folder, its name under runs/, or its sweep file.")]
 
 
 @app.command()
@@ -67,7 +67,6 @@ def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
     Exit status: 0 done, 1 no trial worked, 2 bad input, 130 stopped before the end.
 
     Examples:
-
       tuner run sweeps/demo.yaml
 
       tuner run sweeps/mrpc.yaml --set model=minilm-l6 --set budget.trials=12
@@ -170,7 +169,9 @@ def best(run: Run) -> None:
 
 @app.command()
 def report(
-    run: Annotated[str | None, typer.Argument(help="A run folder, its name, or its sweep file.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="A run folder, its name, or its sweep file.")
+    ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Any Optuna storage, as in sqlite:///study.db.")
     ] = None,
@@ -180,7 +181,6 @@ def report(
     """Write report.html and report.json, of a run or of any Optuna study.
 
     Examples:
-
       tuner report runs/demo
 
       tuner report --storage sqlite:///study.db --study my-study --out my-report
@@ -209,7 +209,7 @@ def _load(path: Path, settings: list[str] | None) -> "LoadedSweep":
     return load_sweep(path, settings or [])
 
 
-def _check(loaded: "LoadedSweep"):  # type: ignore[no-untyped-def]
+def _check(loaded: "LoadedSweep") -> "Splits | None":
     """The sweep's data; SweepError with all that stands in the way outside the file."""
     from tuner.backends import BACKENDS
     from tuner.sweep import check_outside
@@ -264,7 +264,7 @@ def _write_report(ledger: "Ledger", folder: "RunFolder", out: Path | None = None
     return _writing(out or folder.shown, lambda path: write_report(ledger.study, path))
 
 
-def _writing(target: Path, write) -> Path:  # type: ignore[no-untyped-def]
+def _writing(target: Path, write: Callable[[Path], object]) -> Path:
     try:
         write(target)
     except OSError as exc:

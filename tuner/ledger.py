@@ -32,14 +32,16 @@ class Ledger:
         self.study = study
 
     @classmethod
-    def create(cls, url: str, name: str, direction: str) -> "Ledger":
+    def create(cls, url: str, name: str, direction: Literal["maximize", "minimize"]) -> "Ledger":
         """The ledger at `url` (SQLAlchemy's form), made where there is none."""
         try:
             study = optuna.create_study(
                 storage=url, study_name=name, direction=direction, load_if_exists=True
             )
         except Exception as exc:  # each database has errors of its own
-            raise RunFolderError(f"ledger {masked(url)} cannot be opened: {_first_line(exc)}") from exc
+            raise RunFolderError(
+                f"ledger {masked(url)} cannot be opened: {_first_line(exc)}"
+            ) from exc
         study.set_user_attr("schema", SCHEMA)
         return cls(study)
 
@@ -52,7 +54,9 @@ class Ledger:
         try:
             return cls(optuna.load_study(storage=url, study_name=name))
         except Exception as exc:
-            raise RunFolderError(f"ledger {masked(url)} cannot be read: {_first_line(exc)}") from exc
+            raise RunFolderError(
+                f"ledger {masked(url)} cannot be read: {_first_line(exc)}"
+            ) from exc
 
     @property
     def maximize(self) -> bool:

@@ -14,9 +14,7 @@ from tuner.progress import shown_value
 from tuner.sweep import LoadedSweep
 
 
-def show_plan(
-    console: Console, loaded: LoadedSweep, splits: Splits | None, points: Points
-) -> None:
+def show_plan(console: Console, loaded: LoadedSweep, splits: Splits | None, points: Points) -> None:
     """Prints the sweep, its space, its trials and the command of its first trial."""
     for part in _parts(loaded, splits, points):
         console.print(part)

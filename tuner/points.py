@@ -132,14 +132,14 @@ class Points:
 
     def _random_point(self, index: int) -> Point:
         rng = np.random.default_rng([self.search.seed, 3, index])
-        return self.space.from_unit(rng.random(len(self.space.parameters)))
+        return self.space.from_unit(rng.random(len(self.space.parameters)).tolist())
 
     def _space_filling_point(self, index: int) -> Point:
         """Point `index` of a scrambled Sobol sequence (Owen 1998), the same for the same seed."""
         sobol = qmc.Sobol(len(self.space.parameters), scramble=True, rng=self.search.seed)
         if index:
             sobol.fast_forward(index)
-        return self.space.from_unit(sobol.random(1)[0])
+        return self.space.from_unit(sobol.random(1)[0].tolist())
 
     def _shuffled_grid(self) -> list[Point]:
         points = self.space.grid()
@@ -168,9 +168,12 @@ def _count(trials: list[FrozenTrial], *chosen_by: str) -> int:
 
 
 def make_pruner(kind: str) -> optuna.pruners.BasePruner:
-    """The pruner. Its steps are per cent of the schedule, so trials with other epochs compare."""
+    """The pruner. Its steps are per cent of the schedule, so trials with other epochs compare.
+
+    The median rule waits for 30 % of the schedule: during warmup scores say little.
+    """
     if kind == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=0, n_min_trials=3)
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=30, n_min_trials=3)
     if kind == "halving":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=25, reduction_factor=2)
     if kind == "hyperband":

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -57,7 +58,8 @@ class TrialProcess:
             self.command, cwd=self.folder, env=dict(self.environment), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
-        assert self.process.stdout and self.process.stderr
+        assert self.process.stdout
+        assert self.process.stderr
         readers = [
             threading.Thread(target=self._read, args=(self.process.stdout, "stdout.log", True)),
             threading.Thread(target=self._read, args=(self.process.stderr, "stderr.log", False)),
@@ -84,10 +86,9 @@ class TrialProcess:
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        # It may have ended by itself; then the exit event is on its way.
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # it has ended by itself; the exit event is on its way
 
     def _read(self, stream: IO[bytes], log: str, is_stdout: bool) -> None:
         decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode

@@ -76,9 +76,8 @@ class PlainView:
             parts += [f"in {shown_time(row.seconds)}"]
             if row.note:
                 parts.append(f"({row.note})")
-            parts.append(f"| {totals.done}/{totals.planned} done, best {totals.best}")
-            if totals.seconds_left:
-                parts.append(f", about {shown_time(totals.seconds_left)} left")
+            left = f", about {shown_time(totals.seconds_left)} left" if totals.seconds_left else ""
+            parts.append(f"| {totals.done}/{totals.planned} done, best {totals.best}{left}")
         self.console.print(" ".join(parts))
 
     def say(self, text: str) -> None:

@@ -1,7 +1,7 @@
 """A run's folder: its ledger, its data, its trials and its lock.
 
-    runs/NAME/  sweep.json  study.db  data/  trials/0007/{stdout.log, stderr.log, model/, output/}
-                report.html  report.json  run.lock
+runs/NAME/  sweep.json  study.db  data/  trials/0007/{stdout.log, stderr.log, model/, output/}
+            report.html  report.json  run.lock
 """
 
 import fcntl
@@ -51,7 +51,8 @@ class RunFolder:
     def read_identity(self) -> dict[str, Any]:
         """The contents of sweep.json; RunFolderError where it is not a run folder."""
         try:
-            return json.loads(self.sweep_file.read_text())
+            identity: dict[str, Any] = json.loads(self.sweep_file.read_text())
+            return identity
         except FileNotFoundError as exc:
             raise RunFolderError(f"{self.shown} is not a run folder (no sweep.json)") from exc
         except (OSError, json.JSONDecodeError) as exc:

@@ -93,7 +93,7 @@ class Parameter(BaseModel):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         low, high = self.bounds
-        return low <= value <= high
+        return bool(low <= value <= high)
 
     @property
     def bounds(self) -> Sequence[Any]:
@@ -132,10 +132,10 @@ class Parameter(BaseModel):
                 value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
             else:
                 value = low + u * (high - low)
-            return min(max(value, low), high)
+            return float(min(max(value, low), high))
         if self.scale == "log":  # an int: equal steps in log between the rounding edges
             edge_low, edge_high = math.log(low - 0.5), math.log(high + 0.5)
-            return min(max(round(math.exp(edge_low + u * (edge_high - edge_low))), low), high)
+            return int(min(max(round(math.exp(edge_low + u * (edge_high - edge_low))), low), high))
         grid = self.grid()
         return grid[int(u * len(grid))]
 
@@ -189,7 +189,8 @@ class SearchSpace:
             if not self.is_active(name, point):
                 continue
             if parameter.choice is not None:
-                point[name] = trial.suggest_categorical(name, parameter.choice)
+                value: Any = trial.suggest_categorical(name, list(parameter.choice))
+                point[name] = value
                 continue
             low, high = parameter.bounds
             log = parameter.scale == "log"

@@ -101,9 +101,12 @@ class LoadedSweep:
         return self.script == OWN_SCRIPT
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Literal["maximize", "minimize"]:
         """`maximize` or `minimize`."""
-        return self.sweep.objective.direction or METRICS[self.sweep.objective.metric]
+        if self.sweep.objective.direction is not None:
+            return self.sweep.objective.direction
+        known = METRICS[self.sweep.objective.metric]
+        return "minimize" if known == "minimize" else "maximize"
 
     def space(self) -> SearchSpace:
         """The search space."""
@@ -148,7 +151,8 @@ class LoadedSweep:
         kept = self.sweep.model_dump(
             exclude={"budget", "confirm", "storage"}, exclude_defaults=True, by_alias=True
         )
-        return json.loads(json.dumps(kept | {"script": str(self.script)}))
+        plain: dict[str, Any] = json.loads(json.dumps(kept | {"script": str(self.script)}))
+        return plain
 
 
 def as_text(value: Scalar) -> str:
@@ -163,14 +167,18 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
     data, lines = parse_yaml(read_file(path), str(path))
     if not isinstance(data, dict):
         raise SweepError([f"{path} is not a sweep file: it needs keys such as objective and space"])
-    given = {place: "--set" for place in _apply(data, settings)}
+    given = dict.fromkeys(_apply(data, settings), "--set")
 
     def located(place: Location, message: str) -> str:
         for end in range(len(place), 0, -1):
             if place[:end] in given:
                 return f"--set {_dotted(place)} {message}"
         line = line_of(lines, place)
-        return f"{path}:{line} {_dotted(place)} {message}" if line else f"{path}: {_dotted(place)} {message}"
+        return (
+            f"{path}:{line} {_dotted(place)} {message}"
+            if line
+            else f"{path}: {_dotted(place)} {message}"
+        )
 
     data.setdefault("name", path.stem)
     script = _find_script(str(data.get("script") or "train_script/train.py"), path.parent)
@@ -185,7 +193,8 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
     if faults:
         faults.sort(key=lambda fault: line_of(lines, fault[0]) or 0)
         raise SweepError(dict.fromkeys(located(*fault) for fault in faults))
-    assert sweep is not None and script is not None
+    assert sweep is not None
+    assert script is not None
     options = None
     if sweep.task is not None:
         set_by_flag = {place[:2] for place in given}
@@ -245,14 +254,13 @@ def _raw_faults(data: Mapping[str, Any], script: Path | None) -> Iterator[tuple[
     if script is None:
         yield ("script",), f"{data.get('script')} does not exist"
     task, objective = data.get("task"), data.get("objective")
-    if isinstance(task, dict) and isinstance(name := task.get("name", "file"), str):
-        if name not in TASKS:
-            yield ("task", "name"), f"{name!r} is unknown{did_you_mean(name, TASKS)}"
+    if isinstance(task, dict) and (name := str(task.get("name", "file"))) not in TASKS:
+        yield ("task", "name"), f"{name!r} is unknown{did_you_mean(name, TASKS)}"
     if script != OWN_SCRIPT:
         return
-    if isinstance(objective, dict) and isinstance(metric := objective.get("metric"), str):
-        if metric not in METRICS:
-            yield ("objective", "metric"), f"{metric!r} is unknown{did_you_mean(metric, METRICS)}"
+    metric = objective.get("metric") if isinstance(objective, dict) else None
+    if isinstance(metric, str) and metric not in METRICS:
+        yield ("objective", "metric"), f"{metric!r} is unknown{did_you_mean(metric, METRICS)}"
     if task is None:
         yield ("task",), f"is missing; name one of {', '.join(TASKS)}"
     for block in ("space", "fixed"):
@@ -302,7 +310,10 @@ def _sampler_faults(sweep: Sweep, space: SearchSpace) -> Iterator[tuple[Location
         if not endless:
             size = len(space.grid())
             if size > sweep.budget.trials:
-                yield place, f"the grid has {size} points, more than budget.trials {sweep.budget.trials}"
+                yield (
+                    place,
+                    f"the grid has {size} points, more than budget.trials {sweep.budget.trials}",
+                )
     if sweep.search.sampler == "cmaes":
         for name, parameter in space.parameters.items():
             if parameter.choice is not None:
@@ -319,7 +330,10 @@ def _own_script_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
         yield ("objective", "direction"), f"is {direction}, but {metric} is to {METRICS[metric]}"
     for name, value in sweep.fixed.items():
         if name in OPTIONS and not OPTIONS[name].metadata["tunable"] and name not in FIXABLE:
-            yield ("fixed", name), "is set by the sweep itself, from task, objective or the run folder"
+            yield (
+                ("fixed", name),
+                "is set by the sweep itself, from task, objective or the run folder",
+            )
         elif name in OPTIONS and (faults := check_values({name: value})):
             yield ("fixed", name), f"is wrong: {faults[0].split(': ', 1)[1]}"
     if sweep.model is not None and ("model" in sweep.fixed or "model" in sweep.space):
@@ -345,13 +359,19 @@ def _translate(error: dict[str, Any]) -> tuple[Location, str]:
     place = tuple(part for part in place if part not in ("bool", "constrained-str"))
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return place, f"is not a key of a sweep file{did_you_mean(str(place[-1]), _keys_beside(place))}"
+        return (
+            place,
+            f"is not a key of a sweep file{did_you_mean(str(place[-1]), _keys_beside(place))}",
+        )
     if kind == "missing":
         return place, "is missing"
     if kind == "value_error":
         return place, str(context["error"])
     if kind == "literal_error":
-        return place, f"{error['input']!r} is unknown; known: {context['expected'].replace(' or ', ', ')}"
+        return (
+            place,
+            f"{error['input']!r} is unknown; known: {context['expected'].replace(' or ', ', ')}",
+        )
     if kind == "string_pattern_mismatch":
         return place, f"{error['input']!r} may hold only letters, digits, dot, dash and underscore"
     if kind in ("dict_type", "model_type"):

@@ -43,7 +43,9 @@ def draw(data: dict[str, Any]) -> Drawing:
         )  # fmt: skip
         shown_groups.add(group)
     percent = data["steps_are_percent"]
-    figure.update_xaxes(title="share of the schedule (%)" if percent else "step")
+    figure.update_xaxes(
+        title="share of the schedule (%)" if percent else "step", rangemode="tozero"
+    )
     figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]))
     pruned = sum(item["status"] == "pruned" for item in data["curves"])
     description = f"Learning curves of {len(data['curves'])} trials, of which {pruned} were pruned."

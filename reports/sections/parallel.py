@@ -48,7 +48,9 @@ def draw(data: dict[str, Any]) -> Drawing:
     styled(figure, 420).update_layout(margin={"l": 80, "r": 40, "t": 60, "b": 30})
     sentences = ["Each line is a trial. Drag along an axis to select some, click to clear."]
     if data["left_out"]:
-        sentences.append(f"Not every trial has {', '.join(data['left_out'])}, so it is left out here.")
+        sentences.append(
+            f"Not every trial has {', '.join(data['left_out'])}, so it is left out here."
+        )
     description = f"Parallel coordinates of {len(scores)} trials, coloured by {data['metric']}."
     return Drawing(sentences, [FigureView(figure, description)])
 
@@ -60,13 +62,20 @@ def _dimension(axis: dict[str, Any], i: int, data: dict[str, Any]) -> dict[str, 
         ticks = list(range(len(axis["choices"])))
         labels = [shown(choice) for choice in axis["choices"]]
         span = [-0.25, len(ticks) - 0.75]
-        return {"label": axis["name"], "values": codes, "tickvals": ticks, "ticktext": labels, "range": span}
+        return {
+            "label": axis["name"],
+            "values": codes,
+            "tickvals": ticks,
+            "ticktext": labels,
+            "range": span,
+        }
     if axis["log"]:
         low, high = math.log10(axis["low"]), math.log10(axis["high"])
-        ticks = [low + (high - low) * k / 4 for k in range(5)]
+        decades = [low + (high - low) * k / 4 for k in range(5)]
         return {
             "label": f"{axis['name']} (log)", "values": [math.log10(value) for value in values],
-            "range": [low, high], "tickvals": ticks, "ticktext": [f"{10**t:.2g}" for t in ticks],
+            "range": [low, high], "tickvals": decades,
+            "ticktext": [f"{10**t:.2g}" for t in decades],
         }  # fmt: skip
     dimension = {"label": axis["name"], "values": values, "range": [axis["low"], axis["high"]]}
     if axis["kind"] == "int" and axis["high"] - axis["low"] <= 12:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reports.sections.drawing import BLUE, GREEN, GREY, Drawing, FigureView, axis_title, styled
@@ -56,7 +55,9 @@ def draw(data: dict[str, Any]) -> Drawing:
                 p for p in parameter["points"]
                 if p["status"] == status and p["purpose"] == purpose
             ]  # fmt: skip
-            values = [str(p["value"]) if parameter["kind"] == "choice" else p["value"] for p in part]
+            values = [
+                str(p["value"]) if parameter["kind"] == "choice" else p["value"] for p in part
+            ]
             figure.add_scatter(
                 x=values, y=[p["score"] for p in part], mode="markers", name=label,
                 legendgroup=label, showlegend=i == 0, row=row, col=column,
@@ -69,7 +70,7 @@ def draw(data: dict[str, Any]) -> Drawing:
             order = [str(choice) for choice in parameter["choices"]]
             axis |= {"type": "category", "categoryorder": "array", "categoryarray": order}
         elif parameter["log"]:
-            axis |= {"type": "log", "dtick": "D2" if parameter["kind"] == "float" else None}
+            axis |= {"type": "log", "exponentformat": "power", "dtick": 1}
         elif parameter["kind"] == "int":
             span = (parameter["high"] or 0) - (parameter["low"] or 0)
             axis |= {"dtick": 1} if span <= 12 else {}

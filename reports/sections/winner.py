@@ -78,10 +78,10 @@ def _confirmation(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
     noise = data["seed_noise"]
     if noise:
         sentences.append(
-            f"Two runs that differ only in their seed are {noise['estimate']:.4f} apart (standard "
-            f"deviation; {noise['level']:.0%} interval {noise['low']:.4f} to {noise['high']:.4f}, "
-            f"from {data['confirmation_runs']} confirmation runs). "
-            "Differences of that size between trials say nothing."
+            f"From seed to seed the score of one configuration varies by {noise['estimate']:.4f} "
+            f"(standard deviation; {noise['level']:.0%} interval {noise['low']:.4f} to "
+            f"{noise['high']:.4f}, from {data['confirmation_runs']} confirmation runs). "
+            "A difference between two trials that is not well above this may be luck."
         )
     return sentences
 

@@ -36,7 +36,8 @@ def read(options: TaskOptions) -> Splits:
 
 
 def _examples(paths: list[Path]) -> Examples:
-    texts, labels = [], []
+    texts: list[tuple[str, ...]] = []
+    labels: list[int] = []
     for path in paths:
         for number, row in read_tab_rows(path, width=4):
             if row[1] not in ("0", "1"):

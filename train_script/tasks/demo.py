@@ -77,7 +77,8 @@ def read(options: TaskOptions) -> Splits:
 
 def generate(count: int, rng: np.random.Generator) -> Examples:
     """`count` pairs, half of them paraphrases before the label noise."""
-    texts, labels = [], []
+    texts: list[tuple[str, ...]] = []
+    labels: list[int] = []
     for i in range(count):
         scene, same = _draw_scene(rng), i % 2 == 0
         other = scene if same else _differ(scene, rng)
@@ -109,9 +110,7 @@ def _differ(scene: Scene, rng: np.random.Generator) -> Scene:
 
 def _tell(scene: Scene, rng: np.random.Generator) -> str:
     """One wording of a scene: synonyms, voice and clause order are drawn anew."""
-    agent, patient = (
-        "the " + str(rng.choice(PEOPLE[who])) for who in (scene.agent, scene.patient)
-    )
+    agent, patient = ("the " + str(rng.choice(PEOPLE[who])) for who in (scene.agent, scene.patient))
     base, past = DEEDS[scene.deed][rng.integers(2)]
     time = str(rng.choice(TIMES[scene.time]))
     often = f"{NUMBERS[scene.number]} times"

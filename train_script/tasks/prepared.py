@@ -102,7 +102,8 @@ def _parts(splits: Splits) -> list[tuple[str, Examples]]:
 
 def _read_mark(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / MARK).read_text())
+        mark: dict[str, Any] = json.loads((folder / MARK).read_text())
+        return mark
     except (OSError, json.JSONDecodeError) as exc:
         raise BadInput(f"{folder / MARK} cannot be read: {exc}") from exc
 

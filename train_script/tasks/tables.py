@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from train_script.errors import BadInput, did_you_mean
 
@@ -62,7 +63,7 @@ def read_columns(path: Path, columns: list[str]) -> Iterator[tuple[int, list[str
         yield number, [row[place] for place in places]
 
 
-def _csv_rows(path: Path, reader: "csv._reader") -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
     while True:
         line = reader.line_num + 1
         try:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -239,22 +239,21 @@ class _LocalRun:
             running.final = record
             return
         running.evaluations.append(record or {self.sweep.objective.metric: value})
-        fraction = record.get("fraction")
-        whole = isinstance(fraction, (int, float)) and math.isfinite(fraction)
+        fraction = _share_done(record)
         # A script that does not say how far it is: compare by the number of its evaluations.
-        step = round(100 * fraction) if whole else len(running.evaluations)
+        step = len(running.evaluations) if fraction is None else round(100 * fraction)
         if step in running.reported or not math.isfinite(value):
             return
         running.reported.add(step)
         running.trial.report(value, step)
-        running.row.fraction = float(fraction) if whole else None
+        running.row.fraction = fraction
         running.row.score = value
-        if running.row.fraction is not None and running.row.fraction < 1:
+        if fraction is not None and fraction < 1:
             self.view.changed(running.row, self._totals())
-        if running.may_prune and not running.pruned and not (whole and fraction >= 1):
-            if running.trial.should_prune():
-                running.pruned = True
-                running.process.stop()
+        may_prune = running.may_prune and not running.pruned and (fraction is None or fraction < 1)
+        if may_prune and running.trial.should_prune():
+            running.pruned = True
+            running.process.stop()
 
     def _on_exit(self, running: _Running, status: int) -> None:
         """Records how the trial ended; a trial that ended well in spite of a stop is finished."""
@@ -357,6 +356,14 @@ class _LocalRun:
             left = pace * (planned - done) / min(self.sweep.budget.parallel, planned - done)
         label = f"{shown_score(best[0].value)} (trial {best[0].number})" if best else "none yet"
         return Totals(self.sweep.objective.metric, planned, done, label, left)
+
+
+def _share_done(record: Mapping[str, Any]) -> float | None:
+    """The share of its schedule that a script says it has done, in 0..1; None where it does not."""
+    fraction = record.get("fraction")
+    if isinstance(fraction, (int, float)) and 0 <= fraction <= 1:
+        return float(fraction)
+    return None
 
 
 def _json_object(line: str) -> dict[str, Any]:

