@@ -158,9 +158,8 @@ class Points:
             )
         conditional = self.space.is_conditional
         return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=warm, multivariate=True, group=conditional,
-            warn_independent_sampling=False,
-        )  # fmt: skip
+            seed=seed, n_startup_trials=warm, multivariate=True, group=conditional
+        )
 
 
 def _count(trials: list[FrozenTrial], *chosen_by: str) -> int:

@@ -15,8 +15,8 @@ from train_script.tasks.base import Examples, Splits, Task, TaskOptions
 
 LABELS = ("not a paraphrase", "paraphrase")
 COLUMNS = ("sentence1", "sentence2")
-TRAIN_PAIRS = 640
-VALIDATION_PAIRS = 400
+TRAIN_PAIRS = 600
+VALIDATION_PAIRS = 300
 LABEL_NOISE = 0.04
 CHANGES = (0.2, 0.4, 0.4)  # how often a hard negative swaps roles, changes the number, negates
 
@@ -126,5 +126,5 @@ def _tell(scene: Scene, rng: np.random.Generator) -> str:
 
 
 TASK = Task(
-    "demo", "eval_f1", read, help="generated paraphrases, 640 + 400 pairs, offline", labels=LABELS
+    "demo", "eval_f1", read, help="generated paraphrases, 600 + 300 pairs, offline", labels=LABELS
 )
