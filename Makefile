@@ -28,12 +28,12 @@ check: $(VENV)/.ready-dev ## formatting, lint, types, and which part may import 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m tests.docs_reference --check
+	$(BIN)/python -m tools.reference --check
 
 format: $(VENV)/.ready-dev ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/python -m tests.docs_reference
+	$(BIN)/python -m tools.reference
 
 bench: $(VENV)/.ready ## measure what one trial costs and where its time goes
 	$(BIN)/python bench/trial.py

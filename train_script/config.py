@@ -243,25 +243,43 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _read_pairs(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The `--name value` pairs and what is wrong with them.
+
+    Read here and not by argparse, which takes a value such as `-inf` for a flag.
+    """
+    pairs: dict[str, str] = {}
+    faults = []
+    words = iter(arguments)
+    for word in words:
+        if word in ("-h", "--help"):
+            argument_parser().print_help()
+            raise SystemExit(0)
+        if not word.startswith("--"):
+            faults.append(f"{word!r} stands alone: write --name value")
+            continue
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not equals:
+            following = next(words, None)
+            if following is None:
+                faults.append(f"--{name} has no value: write --{name} VALUE")
+                continue
+            value = following
+        pairs[name] = value
+    return pairs, faults
+
+
 def parse_arguments(
     arguments: Sequence[str], environment: Mapping[str, str] = os.environ
 ) -> TrainConfig:
     """The configuration that flags, then SM_* variables, then defaults give."""
-    known, unknown = argument_parser().parse_known_args(list(arguments))
-    faults = [
-        f"{flag} is not an option of train_script/train.py"
-        + did_you_mean(flag.removeprefix("--").split("=")[0], OPTIONS)
-        for flag in unknown
-        if flag.startswith("--")
-    ]
-    faults += [f"{word!r} stands alone: write --name value" for word in unknown[:1] if not faults]
+    given, faults = _read_pairs(arguments)
     values: dict[str, Any] = {}
     for name, spec in OPTIONS.items():
-        given = getattr(known, name)
-        if given is None:
-            given = next((environment[v] for v in spec.metadata["env"] if environment.get(v)), None)
-        if given is not None:
-            values[name] = given
+        from_environment = [environment[v] for v in spec.metadata["env"] if environment.get(v)]
+        if from_environment:
+            values[name] = from_environment[0]
+    values |= given
     faults += check_values(values)
     if faults:
         raise BadInput("\n".join(faults))

@@ -27,6 +27,7 @@ class TrainingFailed(ScriptError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for the nearest known name, else the list of the known names."""
-    known = sorted(known)
+    known = list(known)
     near = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"
+    near = near or [other for other in known if name and name in other]
+    return f"; did you mean {near[0]}?" if len(near) == 1 else f"; known: {', '.join(known)}"

@@ -7,7 +7,6 @@ TunerError               the exit status is 2 where the user can mend it, else 1
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class TunerError(Exception):
@@ -32,10 +31,3 @@ class SweepFailed(TunerError):
     """The sweep ended without one finished trial."""
 
     exit_status = 1
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for the nearest known name, else the list of the known names."""
-    known = list(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else f"; known: {', '.join(known)}"

@@ -92,7 +92,7 @@ class TrialProcess:
 
     def _read(self, stream: IO[bytes], log: str, is_stdout: bool) -> None:
         decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
-        with (self.folder / log).open("ab") as file:
+        with stream, (self.folder / log).open("ab") as file:
             while chunk := stream.readline(LINE_LIMIT):
                 file.write(chunk)
                 file.flush()

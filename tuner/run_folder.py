@@ -17,6 +17,7 @@ from train_script.tasks import Splits, fingerprint, write_prepared
 from train_script.tasks.prepared import is_prepared
 from tuner.errors import RunFolderError
 from tuner.sweep import LoadedSweep
+from tuner.yaml_lines import parse_yaml, read_file
 
 RUNS = Path("runs")
 
@@ -164,11 +165,18 @@ class RunFolder:
 def find_run(name: str) -> RunFolder:
     """A run folder by its path, by its name under runs/, or by its sweep file."""
     path = Path(name)
-    tried = [path, RUNS / name, RUNS / path.stem]
-    for candidate in tried:
+    by_name = RUNS / (_name_in(path) if path.is_file() else name)
+    for candidate in (path, by_name):
         if (candidate / "sweep.json").is_file():
             return RunFolder(candidate)
-    raise RunFolderError(f"there is no run at {name} or {RUNS / path.stem}; `tuner run` makes one")
+    raise RunFolderError(f"there is no run at {name} or {by_name}; `tuner run` makes one")
+
+
+def _name_in(sweep_file: Path) -> str:
+    """The name that a sweep file gives its run: its `name:`, else the file's own."""
+    data, _ = parse_yaml(read_file(sweep_file), str(sweep_file))
+    named = data.get("name") if isinstance(data, dict) else None
+    return str(named or sweep_file.stem)
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> Any:

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from train_script.config import METRICS, OPTIONS, TUNABLE, check_values, default_of, value_problem
-from train_script.errors import BadInput
+from train_script.errors import BadInput, did_you_mean
 from train_script.pretrained import locate_model
 from train_script.tasks import TASKS, Splits, TaskOptions, load_task
-from tuner.errors import SweepError, did_you_mean
+from tuner.errors import SweepError
 from tuner.space import Parameter, Point, Scalar, SearchSpace
 from tuner.yaml_lines import Location, line_of, parse_value, parse_yaml, read_file
 
@@ -170,9 +170,8 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
     given = dict.fromkeys(_apply(data, settings), "--set")
 
     def located(place: Location, message: str) -> str:
-        for end in range(len(place), 0, -1):
-            if place[:end] in given:
-                return f"--set {_dotted(place)} {message}"
+        if any(key[: len(place)] == place or place[: len(key)] == key for key in given):
+            return f"--set {_dotted(place)} {message}"
         line = line_of(lines, place)
         return (
             f"{path}:{line} {_dotted(place)} {message}"

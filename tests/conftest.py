@@ -1,0 +1,117 @@
+"""Fixtures: the toy script's sweep, a two-layer BERT that really trains, the command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a network
+ROOT = Path(__file__).resolve().parent.parent
+TOY = ROOT / "tests" / "toy.py"
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _own_directory(tmp_path, monkeypatch):
+    """Each test works in its own folder and with a plain environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("SM_") or name == "CHECKPOINT_DIR":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def write_sweep(tmp_path) -> Callable[..., Path]:
+    """Writes a sweep file of the toy script; keyword arguments replace whole blocks."""
+
+    def write(**blocks: object) -> Path:
+        sweep = {
+            "name": "toy",
+            "script": str(TOY),
+            "objective": {"metric": "score", "direction": "maximize"},
+            "space": {
+                "x": {"float": [1e-5, 1e-1], "scale": "log", "default": 1e-4},
+                "k": {"int": [1, 4], "default": 2},
+            },
+            "confirm": {"top": 0},
+            "budget": {"trials": 6, "parallel": 2},
+        } | blocks
+        path = tmp_path / "sweep.yaml"
+        path.write_text(
+            yaml.safe_dump({k: v for k, v in sweep.items() if v is not None}, sort_keys=False)
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tuner() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line as a person does, in a process of its own."""
+
+    def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tuner.cli", *map(str, words)],
+            capture_output=True, text=True, timeout=240, check=False,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160"}, **options,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory) -> Path:
+    """A randomly initialised two-layer BERT with a real WordPiece tokenizer, as a folder."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    from train_script.tasks import demo
+
+    words = {"the", "not", "was", "did", "by", "times", ".", ",", "[UNK]"}
+    for group in (*demo.PEOPLE, *demo.TIMES):
+        words |= {word for phrase in group for word in phrase.lower().split()}
+    for deeds in demo.DEEDS:
+        words |= {word for forms in deeds for form in forms for word in form.split()}
+    special = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
+    rest = sorted((words | set(demo.NUMBERS)) - set(special))
+    vocabulary = {word: i for i, word in enumerate([*special, *rest])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    BertTokenizerFast(tokenizer_object=tokenizer, do_lower_case=True).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mrpc_folder() -> Path:
+    """The real MRPC, where this machine has it."""
+    folder = SHARED_DATA / "mrpc"
+    if not folder.is_dir():
+        pytest.skip(f"the real MRPC is not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cola_folder() -> Path:
+    """The real CoLA, where this machine has it."""
+    folder = SHARED_DATA / "cola"
+    if not folder.is_dir():
+        pytest.skip(f"the real CoLA is not at {folder}")
+    return folder

@@ -1,0 +1,180 @@
+"""What every backend has to do, shown with the toy script; a new backend joins by a line here."""
+
+import json
+import os
+import signal
+import time
+
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from tuner.backends import BACKENDS, Outcome
+from tuner.errors import SweepFailed
+from tuner.ledger import Ledger
+from tuner.progress import PlainView
+from tuner.run_folder import RunFolder
+from tuner.sweep import load_sweep
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+def run_sweep(request, write_sweep, tmp_path):
+    """Runs a sweep on each backend; returns its outcome and its ledger."""
+
+    def run(settings=(), **blocks):
+        loaded = load_sweep(write_sweep(**blocks), settings)
+        folder = RunFolder(tmp_path / "run")
+        folder.claim(loaded)
+        ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
+        outcome = BACKENDS[request.param](loaded).run(ledger, folder, PlainView())
+        return outcome, ledger
+
+    return run
+
+
+def test_every_trial_is_in_the_ledger_with_its_score_and_curve(run_sweep):
+    outcome, ledger = run_sweep()
+    assert outcome is Outcome.FINISHED
+    trials = ledger.read_trials()
+    assert len(trials) == 6
+    for t in trials:
+        assert t.state == TrialState.COMPLETE
+        assert set(t.intermediate_values) == {25, 50, 75, 100}
+        assert t.user_attrs["wall_seconds"] > 0
+        assert t.user_attrs["chosen_by"] in ("default", "space-filling", "random", "adaptive")
+        assert len(t.user_attrs["evaluations"]) == 4
+
+
+def test_script_got_the_arguments_that_the_ledger_names(run_sweep):
+    _, ledger = run_sweep()
+    for t in ledger.read_trials():
+        words = t.user_attrs["arguments"]
+        given = dict(zip(words[::2], words[1::2], strict=True))
+        assert float(given["--x"]) == t.params["x"]
+        assert int(given["--k"]) == t.params["k"]
+        assert int(given["--seed"]) == t.user_attrs["seed"]
+
+
+def test_run_again_repeats_no_finished_trial(run_sweep):
+    run_sweep()
+    _, ledger = run_sweep()
+    assert len(ledger.read_trials()) == 6
+    _, ledger = run_sweep(["budget.trials=9"])
+    assert len(ledger.read_trials()) == 9
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ("fails", "this configuration cannot work"),
+        ("killed", "killed from outside by SIGKILL"),
+        ("silent", 'ended without printing "score"'),
+        ("nan", "score is nan, not a finite number"),
+    ],
+)
+def test_failed_trial_is_a_record_and_the_sweep_goes_on(run_sweep, mode, why):
+    space = {"x": {"choice": [0.001, 0.01]}, "mode": {"choice": ["well", mode]}}
+    outcome, ledger = run_sweep(
+        space=space, search={"sampler": "grid"}, budget={"trials": 4, "parallel": 1}
+    )
+    assert outcome is Outcome.FINISHED
+    by_mode = {
+        m: [t for t in ledger.read_trials() if t.params["mode"] == m] for m in ("well", mode)
+    }
+    assert [t.state for t in by_mode["well"]] == [TrialState.COMPLETE] * 2
+    assert [t.state for t in by_mode[mode]] == [TrialState.FAIL] * 2
+    assert why in by_mode[mode][0].user_attrs["failure"]
+    if mode == "fails":
+        assert by_mode[mode][0].user_attrs["stderr_tail"][0] == "some context"
+
+
+def test_five_failures_without_a_success_stop_the_sweep_with_the_reason(run_sweep, tmp_path):
+    with pytest.raises(SweepFailed, match="5 trials failed and none succeeded.*cannot work"):
+        run_sweep(fixed={"mode": "fails"}, budget={"trials": 20, "parallel": 1})
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    assert len(ledger.read_trials()) == 5
+
+
+HOPELESS_LAST = {
+    "space": {"x": {"choice": [1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 1.0]}},
+    "budget": {"trials": 6, "parallel": 1},
+}  # with this seed the grid ends with x = 1
+GRID_SEED = 1
+
+
+def test_hopeless_trial_is_pruned_and_its_process_ended(run_sweep):
+    _, ledger = run_sweep(
+        fixed={"k": 1, "sleep": 0.4}, search={"sampler": "grid", "seed": GRID_SEED}, **HOPELESS_LAST
+    )
+    last = ledger.read_trials()[-1]
+    assert last.params["x"] == 1.0
+    assert last.state == TrialState.PRUNED
+    assert max(last.intermediate_values) < 100
+
+
+def test_pruner_none_lets_every_trial_finish(run_sweep):
+    _, ledger = run_sweep(
+        fixed={"k": 1, "sleep": 0.1},
+        search={"sampler": "grid", "seed": GRID_SEED, "pruner": "none"},
+        **HOPELESS_LAST,
+    )
+    assert {t.state for t in ledger.read_trials()} == {TrialState.COMPLETE}
+
+
+def test_winner_and_default_are_confirmed_on_fresh_seeds(run_sweep):
+    _, ledger = run_sweep(confirm={"top": 1, "seeds": 2}, fixed={"noise": 0.1})
+    confirmed = ledger.read_trials("confirm")
+    best = ledger.best_first()[0].number
+    assert {t.user_attrs["confirms"] for t in confirmed} == {best, 0}
+    search_seeds = {t.user_attrs["seed"] for t in ledger.read_trials("search")}
+    assert not search_seeds & {t.user_attrs["seed"] for t in confirmed}
+
+
+def test_hours_are_a_hard_cap(run_sweep):
+    began = time.monotonic()
+    outcome, ledger = run_sweep(
+        fixed={"sleep": 0.5}, budget={"trials": 500, "parallel": 2, "hours": 3 / 3600}
+    )
+    assert outcome is Outcome.OUT_OF_HOURS
+    assert time.monotonic() - began < 8
+    assert 1 <= len(ledger.read_trials()) < 10
+    assert all(t.state.is_finished() for t in ledger.read_trials())
+
+
+def test_no_more_trials_at_once_than_asked_for(run_sweep):
+    _, ledger = run_sweep(fixed={"sleep": 0.1}, budget={"trials": 6, "parallel": 2})
+    events = [(t.datetime_start, 1) for t in ledger.read_trials()]
+    events += [(t.datetime_complete, -1) for t in ledger.read_trials()]
+    running = peak = 0
+    for _, change in sorted(events):
+        running += change
+        peak = max(peak, running)
+    assert peak == 2
+
+
+def test_stopped_sweep_leaves_no_process_and_goes_on_later(tuner, write_sweep, tmp_path):
+    import subprocess
+    import sys
+
+    from tests.conftest import ROOT
+
+    path = write_sweep(fixed={"sleep": 1.0}, budget={"trials": 4, "parallel": 2})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(tmp_path / "run")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while "25%" not in process.stdout.readline():
+        pass
+    children = psutil.Process(process.pid).children()
+    assert len(children) == 2
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on" in output
+    assert not any(child.is_running() for child in children)
+    done = tuner("run", path, "--out", tmp_path / "run", "--set", "fixed.sleep=1.0")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "report.json").read_text())
+    statuses = [t["status"] for t in result["sections"]["trials"]["trials"]]
+    assert statuses.count("finished") == 4
+    assert statuses.count("interrupted") == 2

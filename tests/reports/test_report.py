@@ -1,0 +1,164 @@
+"""The report: true sentences, checked data, one offline file, for any study."""
+
+import json
+import math
+import re
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from reports import ReportError, read_table, write_report
+from reports.sections import SECTIONS
+from reports.winner import find_winner
+
+DISTRIBUTIONS = {
+    "rate": FloatDistribution(1e-5, 1e-1, log=True),
+    "depth": IntDistribution(1, 6),
+    "kind": CategoricalDistribution(("a", "b", None)),
+}
+
+
+def trial(value=None, state=TrialState.COMPLETE, params=None, curve=(), **attributes):
+    params = params or {"rate": 1e-3, "depth": 2, "kind": "a"}
+    return create_trial(
+        state=state, value=value, params=params, user_attrs=attributes,
+        distributions={name: DISTRIBUTIONS[name] for name in params},
+        intermediate_values=dict(curve),
+    )  # fmt: skip
+
+
+def study_of(*trials, direction="maximize", name="my-study"):
+    study = optuna.create_study(direction=direction, study_name=name)
+    study.add_trials(trials)
+    return study
+
+
+def sentences(study):
+    table = read_table(study)
+    return {s.NAME: s.draw(s.compute(table)) for s in SECTIONS}
+
+
+@pytest.fixture
+def confirmed():
+    """Trial 1 leads the search, but on fresh seeds trial 0 is better."""
+    return study_of(
+        trial(0.80, chosen_by="default", seed=0),
+        trial(0.90, seed=1, params={"rate": 1e-2, "depth": 3, "kind": "b"}),
+        trial(0.70, seed=2),
+        trial(0.84, purpose="confirm", confirms=0, seed=10),
+        trial(0.82, purpose="confirm", confirms=0, seed=11),
+        trial(0.70, purpose="confirm", confirms=1, seed=10),
+        trial(0.60, purpose="confirm", confirms=1, seed=11),
+    )
+
+
+def test_winner_is_decided_on_fresh_seeds(confirmed):
+    winner = find_winner(read_table(confirmed))
+    assert winner.number == 0
+    assert winner.confirmed == [0.84, 0.82]
+
+
+def test_winner_section_says_what_the_numbers_say(confirmed):
+    text = " ".join(sentences(confirmed)["winner"].sentences)
+    assert (
+        "Trial 0 has the best objective over fresh seeds; in the search it scored 0.8000." in text
+    )
+    assert "Run again on 2 fresh seeds, it scored 0.8300 ± 0.0141." in text
+    assert "It is the default configuration: the search found nothing better." in text
+    assert "from 4 confirmation runs" in text
+
+
+def test_unconfirmed_winner_is_called_optimistic():
+    text = " ".join(sentences(study_of(trial(0.5), trial(0.7)))["winner"].sentences)
+    assert "Trial 1 has the best" in text
+    assert "its score is optimistic" in text
+
+
+def test_lower_is_better_where_the_study_minimizes():
+    study = study_of(trial(0.5), trial(0.3), trial(0.4), direction="minimize")
+    assert find_winner(read_table(study)).number == 1
+    history = SECTIONS[1].compute(read_table(study))
+    assert history["best_so_far"] == [[0, 0.5], [1, 0.3], [2, 0.3]]
+
+
+def test_pruned_and_failed_trials_are_shown_as_what_they_are(tmp_path):
+    study = study_of(
+        trial(0.5, curve=[(50, 0.4), (100, 0.5)]),
+        trial(0.2, TrialState.PRUNED, curve=[(50, 0.2)]),
+        trial(None, TrialState.FAIL, failure="out of memory", stderr_tail=["a", "b"]),
+    )
+    table = read_table(study)
+    assert [t.status for t in table.trials] == ["finished", "pruned", "failed"]
+    assert table.trials[1].objective is None
+    assert find_winner(table).number == 0
+    parameters = SECTIONS[2].compute(table)["parameters"][0]["points"]
+    assert [(p["score"], p["status"]) for p in parameters] == [(0.5, "finished"), (0.2, "pruned")]
+    html = write_report(study, tmp_path).read_text()
+    assert "out of memory" in html
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize("trials", [
+    [],
+    [trial(0.5)],
+    [trial(None, TrialState.FAIL)],
+    [trial(0.5), trial(0.5), trial(0.5)],
+    [trial(math.inf), trial(0.5)],
+    [trial(0.5, params={"rate": 1e-3}), trial(0.6, params={"depth": 3})],
+    [trial(None, TrialState.WAITING), trial(0.1, params={"kind": None})],
+], ids=["none", "one", "all failed", "constant", "infinite", "conditional", "odd"])  # fmt: skip
+def test_every_study_gets_a_report(tmp_path, trials, direction):
+    write_report(study_of(*trials, direction=direction), tmp_path)
+    result = json.loads((tmp_path / "report.json").read_text())
+    assert len(result["sections"]["trials"]["trials"]) == len(trials)
+
+
+def test_study_with_several_objectives_is_refused_with_the_reason(tmp_path):
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    with pytest.raises(ReportError, match="2 objectives"):
+        write_report(study, tmp_path)
+
+
+def test_same_study_gives_the_same_bytes(confirmed, tmp_path):
+    first, second = (write_report(confirmed, tmp_path / n).read_bytes() for n in "ab")
+    assert first == second
+    assert (tmp_path / "a/report.json").read_bytes() == (tmp_path / "b/report.json").read_bytes()
+
+
+def test_numbers_of_report_json_are_those_of_the_study(confirmed, tmp_path):
+    write_report(confirmed, tmp_path)
+    trials = json.loads((tmp_path / "report.json").read_text())["sections"]["trials"]["trials"]
+    assert [t["objective"] for t in trials] == [t.value for t in confirmed.trials]
+    assert [t["params"] for t in trials] == [t.params for t in confirmed.trials]
+
+
+def test_hostile_names_are_shown_and_not_executed(tmp_path):
+    bad = "</script><img src=x onerror=alert(1)>"
+    study = study_of(
+        trial(None, TrialState.FAIL, failure=bad, stderr_tail=[bad]),
+        trial(0.1),
+        trial(0.2),
+        name=bad,
+    )
+    html = write_report(study, tmp_path).read_text()
+    assert "<img" not in html.split("</style>")[1].split("<body>")[1]
+    assert "&lt;/script&gt;&lt;img" in html
+
+
+def test_file_asks_for_nothing_from_outside(confirmed, tmp_path):
+    """No tag loads from elsewhere, and plotly's own cloud is switched off."""
+    html = write_report(confirmed, tmp_path).read_text()
+    own = re.sub(r"<script>.*?</script>", "", html, flags=re.S)
+    targets = re.findall(r"""(?:src|href)\s*=\s*["']?([^"'\s>]*)""", own)
+    assert targets
+    assert all(target.startswith("#") for target in targets)
+    assert '"showSendToCloud": false' in html
+    assert '"plotlyServerURL": ""' in html
+
+
+def test_every_section_has_words_for_its_pictures(confirmed):
+    for drawing in sentences(confirmed).values():
+        for view in drawing.figures:
+            assert len(view.description) > 20

@@ -1,0 +1,193 @@
+"""The command line as a person meets it: sentences, exit statuses, never a traceback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ROOT, TOY
+
+
+def test_help_answers_at_once(tuner):
+    tuner("--help")
+    began = time.monotonic()
+    shown = tuner("--help")
+    seconds = time.monotonic() - began
+    assert all(word in shown.stdout for word in ("plan", "run", "status", "stop", "best", "report"))
+    assert seconds < 1.0  # 0.3 on a quiet machine
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "status", "stop", "best", "report"])
+def test_each_command_explains_itself(tuner, command):
+    assert tuner(command, "--help").returncode == 0
+
+
+def test_run_status_best_report(tuner, write_sweep, tmp_path):
+    path = write_sweep(confirm={"top": 1, "seeds": 2})
+    planned = tuner("plan", path)
+    assert "6 to search (1 default + 2 space-filling + 3 by tpe)" in planned.stdout
+    assert not (tmp_path / "runs").exists()
+    done = tuner("run", path)
+    assert done.returncode == 0, done.stderr
+    assert "winner: trial" in done.stdout
+    assert "report: runs/toy/report.html" in done.stdout
+    for name in ("runs/toy", "toy", path):
+        shown = tuner("status", name)
+        assert "not running" in shown.stdout
+        assert "confirmation" in shown.stdout
+    best = tuner("best", "toy")
+    command = best.stdout.splitlines()[-1]
+    again = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    score = json.loads(again.stdout.splitlines()[-1])["score"]
+    assert f"score {score:.4f}" in best.stdout
+    before = (tmp_path / "runs/toy/report.html").read_bytes()
+    assert tuner("report", "toy").returncode == 0
+    assert (tmp_path / "runs/toy/report.html").read_bytes() == before
+
+
+def error(result, status=2):
+    assert result.returncode == status, (result.stdout, result.stderr)
+    assert "Traceback" not in result.stderr
+    assert result.stderr.startswith("error: ")
+    return result.stderr
+
+
+def test_bad_input_starts_nothing(tuner, write_sweep, tmp_path):
+    assert "x.yaml does not exist" in error(tuner("run", "x.yaml"))
+    path = write_sweep()
+    assert "is not key=value" in error(tuner("run", path, "--set", "nonsense"))
+    text = error(tuner("run", path, "--set", "budget.parallel=999"))
+    assert "budget.parallel 999 is more than the" in text
+    assert not (tmp_path / "runs").exists()
+    assert "there is no run at nowhere" in error(tuner("status", "nowhere"))
+    assert "there is no run at" in error(tuner("best", "nowhere"))
+    assert "name a run, or --storage" in error(tuner("report"))
+    assert "there is no ledger at x.db" in error(tuner("report", "--storage", "sqlite:///x.db"))
+
+
+def test_data_and_model_faults_come_together_before_any_trial(tuner, tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "task: {name: mrpc, data: nowhere}\nmodel: ./no-model\nobjective: {metric: eval_f1}\n"
+        "space: {epochs: {int: [1, 2]}}\n"
+    )
+    text = error(tuner("run", "s.yaml"))
+    assert "nowhere is not a folder" in text
+    assert "./no-model: there is no such folder" in text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_unwritable_run_folder_is_refused(tuner, write_sweep, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "is not writable" in error(
+        tuner("run", write_sweep(), "--out", tmp_path / "file" / "run")
+    )
+
+
+def test_run_folder_of_another_sweep_is_refused_with_the_difference(tuner, write_sweep):
+    path = write_sweep(budget={"trials": 1})
+    assert tuner("run", path).returncode == 0
+    text = error(tuner("run", path, "--set", "space.x.float=[1e-4, 1e-1]"))
+    assert "belongs to another sweep: space.x.float was [1e-05, 0.1], is [0.0001, 0.1]" in text
+    assert tuner("run", path, "--set", "budget.trials=2").returncode == 0
+
+
+def test_folder_with_other_files_is_not_taken(tuner, write_sweep, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("")
+    assert "is not empty" in error(tuner("run", write_sweep(), "--out", "thesis"))
+
+
+def test_changed_data_is_refused(tuner, tmp_path):
+    def write(rows):
+        text = "text,label\n" + "".join(f"word {i},{i % 2}\n" for i in range(rows))
+        (tmp_path / "x.csv").write_text(text)
+
+    write(20)
+    (tmp_path / "s.yaml").write_text(
+        f"script: {TOY}\ntask: {{data: x.csv, text: text, label: label}}\n"
+        "objective: {metric: score, direction: maximize}\n"
+        "space: {x: {float: [0.1, 1.0]}}\nbudget: {trials: 1}\nconfirm: {top: 0}\n"
+    )
+    assert tuner("run", "s.yaml").returncode == 0
+    write(22)
+    assert "has changed since its first trial" in error(tuner("run", "s.yaml"))
+
+
+def test_sweep_in_which_nothing_works_ends_with_status_1_and_a_report(tuner, write_sweep, tmp_path):
+    result = tuner("run", write_sweep(fixed={"mode": "fails"}, budget={"trials": 8}))
+    text = error(result, status=1)
+    assert "5 trials failed and none succeeded" in text
+    assert "this configuration cannot work" in text
+    assert (tmp_path / "runs/toy/report.html").exists()
+
+
+def test_second_run_is_refused_and_stop_ends_the_first(tuner, write_sweep, tmp_path):
+    path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 100, "parallel": 1})
+    first = subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "run", str(path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while "started" not in first.stdout.readline():
+        pass
+    assert f"is being run by process {first.pid}" in error(tuner("run", path))
+    assert f"running: process {first.pid}" in tuner("status", "toy").stdout
+    assert f"stopped process {first.pid}" in tuner("stop", "toy").stdout
+    first.communicate(timeout=30)
+    assert first.returncode == 130
+    assert "is not running" in tuner("stop", "toy").stdout
+
+
+def test_killed_orchestrator_loses_no_finished_trial(tuner, write_sweep, tmp_path):
+    path = write_sweep(fixed={"sleep": 0.2}, budget={"trials": 5, "parallel": 1})
+    first = subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "run", str(path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while "2/5 done" not in first.stdout.readline():
+        pass
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    done = tuner("run", path)
+    assert "goes on after 2 trials" in done.stdout
+    result = json.loads((tmp_path / "runs/toy/report.json").read_text())
+    trials = result["sections"]["trials"]["trials"]
+    assert sum(t["status"] == "finished" for t in trials) == 5
+    assert not any(t["status"] == "running" for t in trials)
+
+
+def test_live_table_on_a_terminal(write_sweep):
+    """A real pseudo-terminal, as a person has it."""
+    import pty
+
+    path = write_sweep(fixed={"sleep": 0.1}, budget={"trials": 3})
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "run", str(path)], stdout=terminal, stderr=terminal,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "40"},
+    )  # fmt: skip
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    assert process.wait(timeout=60) == 0
+    text = shown.decode()
+    assert "3 of 3 trials done" in text
+    assert "chosen by" in text
+    assert "winner: trial" in text
+
+
+def test_reports_load_neither_torch_nor_boto3():
+    code = "import sys, reports; reports.write_report; print(sorted({'torch', 'boto3'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                         env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert out.stdout.strip() == "[]"

@@ -1,0 +1,141 @@
+"""How points are chosen, seen from the ledger."""
+
+from collections import Counter
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tuner.ledger import Ledger
+from tuner.points import CONFIRM_SEED, Points, make_pruner
+from tuner.sweep import load_sweep
+
+
+@pytest.fixture
+def make(write_sweep):
+    def of(study=None, **blocks):
+        loaded = load_sweep(write_sweep(**blocks))
+        return Points(loaded, Ledger(study or optuna.create_study(direction="maximize")))
+
+    return of
+
+
+def score(point):
+    import math
+
+    return 1 - (math.log10(point["x"]) + 3) ** 2 - 0.1 * point["k"]
+
+
+def play(points, count=None, until_confirmed=False):
+    """Runs the search to its end (or `count` trials) with the closed form in place of a script."""
+    for phase in (points.next_search, points.next_confirm)[: 2 if until_confirmed else 1]:
+        while proposal := phase():
+            trial = points.ledger.start(proposal.attributes, proposal.point, proposal.sampler)
+            points.ledger.finish(trial, score(points.space.suggest(trial)), TrialState.COMPLETE)
+            if count is not None and len(points.ledger.read_trials()) >= count:
+                return
+
+
+def chosen(points):
+    return [t.user_attrs["chosen_by"] for t in points.ledger.read_trials()]
+
+
+def params(points):
+    return [t.params for t in points.ledger.read_trials()]
+
+
+def test_default_then_space_filling_then_adaptive(make):
+    points = make(budget={"trials": 12}, search={"space_filling": 0.25})
+    play(points)
+    assert chosen(points) == ["default"] + ["space-filling"] * 3 + ["adaptive"] * 8
+    assert params(points)[0] == {"x": 1e-4, "k": 2}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "cmaes"])
+def test_resumed_search_has_the_points_of_an_uninterrupted_one(make, sampler):
+    blocks = {"budget": {"trials": 9}, "search": {"sampler": sampler, "seed": 3}}
+    whole = make(**blocks)
+    play(whole)
+    study = optuna.create_study(direction="maximize")
+    play(make(study, **blocks), count=5)
+    resumed = make(study, **blocks)
+    play(resumed)
+    assert params(resumed) == params(whole)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "cmaes"])
+def test_no_sampler_repeats_a_point_of_a_continuous_space(make, sampler):
+    points = make(budget={"trials": 10}, search={"sampler": sampler})
+    play(points)
+    assert len({p["x"] for p in params(points)}) == 10
+
+
+def test_every_search_trial_has_a_seed_of_its_own_and_zero_is_a_seed(make):
+    points = make(budget={"trials": 5})
+    play(points)
+    assert [t.user_attrs["seed"] for t in points.ledger.read_trials()] == [0, 1, 2, 3, 4]
+
+
+def test_another_sweep_seed_gives_other_points(make):
+    first, second = (make(search={"seed": s, "start_with_default": False}) for s in (0, 1))
+    play(first)
+    play(second)
+    assert not {p["x"] for p in params(first)} & {p["x"] for p in params(second)}
+
+
+def test_grid_tries_every_point_once(make):
+    points = make(
+        space={"x": {"choice": [0.1, 0.01]}, "k": {"int": [1, 3]}},
+        search={"sampler": "grid"}, budget={"trials": 10},
+    )  # fmt: skip
+    play(points)
+    assert Counter(str(p) for p in params(points)) == Counter(
+        str({"x": x, "k": k}) for x in (0.1, 0.01) for k in (1, 2, 3)
+    )
+
+
+def test_tpe_finds_the_optimum_of_the_closed_form(make):
+    points = make(budget={"trials": 60})
+    play(points)
+    assert points.ledger.best_first()[0].value > 0.8
+
+
+def test_confirmation_runs_winner_and_default_on_the_same_fresh_seeds(make):
+    points = make(budget={"trials": 6}, confirm={"top": 2, "seeds": 3})
+    play(points, until_confirmed=True)
+    runs = points.ledger.read_trials("confirm")
+    by_candidate = {}
+    for t in runs:
+        by_candidate.setdefault(t.user_attrs["confirms"], []).append(t.user_attrs["seed"])
+    best = [t.number for t in points.ledger.best_first()[:2]]
+    assert set(by_candidate) == {*best, 0}
+    assert all(sorted(s) == [CONFIRM_SEED + k for k in range(3)] for s in by_candidate.values())
+
+
+def test_interrupted_trial_is_run_again_with_its_point_and_seed(make):
+    points = make(budget={"trials": 4})
+    play(points, count=3)
+    proposal = points.next_search()
+    trial = points.ledger.start(proposal.attributes, proposal.point, proposal.sampler)
+    point = points.space.suggest(trial)
+    points.ledger.close_stale()
+    again = points.next_search()
+    assert (again.point, again.seed) == (point, proposal.seed)
+    assert again.attributes["continues"] == 3
+    play(points)
+    assert len(points.ledger.counted("search")) == 4
+    assert points.next_search() is None
+
+
+def test_median_pruner_compares_equal_shares_of_the_schedule():
+    study = optuna.create_study(direction="maximize", pruner=make_pruner("median"))
+    for value in range(5):
+        trial = study.ask()
+        for step in (50, 100):
+            trial.report(float(value), step)
+        study.tell(trial, float(value))
+    hopeless, early = study.ask(), study.ask()
+    early.report(-9.0, 25)
+    hopeless.report(0.5, 50)
+    assert not early.should_prune()
+    assert hopeless.should_prune()

@@ -1,0 +1,173 @@
+"""Every fault of a sweep file, at once, with its line, before any trial starts."""
+
+import pytest
+
+from train_script.config import parse_arguments
+from tuner.errors import SweepError
+from tuner.sweep import load_sweep
+
+GOOD = """\
+name: good
+task: {name: demo}
+model: minilm-l6
+objective: {metric: eval_f1}
+space:
+  learning_rate: {float: [1e-5, 1.0e-4], scale: log}
+  batch_size: {choice: [8, 16]}
+fixed: {dropout: 0.2}
+"""
+
+
+@pytest.fixture
+def faults(tmp_path):
+    def of(text, *settings):
+        path = tmp_path / "s.yaml"
+        path.write_text(text)
+        with pytest.raises(SweepError) as caught:
+            load_sweep(path, settings)
+        return [fault.replace(str(path), "s.yaml") for fault in caught.value.faults]
+
+    return of
+
+
+@pytest.fixture
+def load(tmp_path):
+    def of(text, *settings):
+        path = tmp_path / "s.yaml"
+        path.write_text(text)
+        return load_sweep(path, settings)
+
+    return of
+
+
+def test_every_fault_is_named_at_once_in_the_order_of_the_file(faults):
+    found = faults("""\
+name: x
+task: {name: mrcp}
+objctive: {metric: eval_f1}
+space:
+  learning_rte: {float: [1e-5, 1e-4], scale: log}
+  epochs: {int: [5, 2]}
+  batch_size: {choice: []}
+  warmup_ratio: {flot: [0, 1]}
+fixed: {dropot: 0.1}
+budget: {trials: "24"}
+""")
+    assert found == [
+        "s.yaml: objective is missing",
+        "s.yaml:2 task.name 'mrcp' is unknown; did you mean mrpc?",
+        "s.yaml:3 objctive is not a key of a sweep file; did you mean objective?",
+        "s.yaml:5 space.learning_rte is not an option of train_script/train.py; "
+        "did you mean learning_rate?",
+        "s.yaml:6 space.epochs low 5 must be less than high 2",
+        "s.yaml:7 space.batch_size choice is empty; name at least one value",
+        "s.yaml:8 space.warmup_ratio.flot is not a key of a sweep file; did you mean float?",
+        "s.yaml:9 fixed.dropot is not an option of train_script/train.py; did you mean dropout?",
+        "s.yaml:10 budget.trials '24' is wrong: input should be a valid integer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("space.learning_rate.float=[0, 1]", "space.learning_rate scale log needs a low above 0"),
+        ("space.learning_rate.float=[0.1, 99]", "99 must be less than 10"),
+        ("objective.metric=f1", "objective.metric 'f1' is unknown; did you mean eval_f1?"),
+        ("objective.direction=minimize", "is minimize, but eval_f1 is to maximize"),
+        ("fixed.epochs=2.5", "fixed.epochs is wrong: 2.5 is not a whole number"),
+        ("fixed.seed=3", "fixed.seed is set by the sweep"),
+        ("fixed.data=x", "fixed.data is set by the sweep itself"),
+        ("fixed.learning_rate=1e-5", "is searched as well"),
+        ("fixed.model=minilm-l6", "model stands in space or fixed as well"),
+        ("space.split_seed.int=[1, 3]", "space.split_seed cannot be searched"),
+        ("search.sampler=tpr", "'tpr' is unknown; known: 'tpe'"),
+        ("search.sampler=grid", "space.learning_rate has endlessly many values"),
+        ("search.sampler=cmaes", "cmaes searches float and int only"),
+        ("name=a/b", "name 'a/b' may hold only letters"),
+        ("backend=sagmaker", "'sagmaker' is unknown"),
+        ("script=nowhere.py", "nowhere.py does not exist"),
+        ("task=demo", "task needs keys and values, not 'demo'"),
+        ("space.batch_size.when.epochs=3", "names epochs, which is not in space"),
+        ("budget.trials=0", "budget.trials 0 is wrong"),
+        ("budget.hours=-1", "budget.hours -1 is wrong"),
+    ],
+)  # fmt: skip
+def test_impossible_setting_is_explained(faults, setting, fault):
+    found = faults(GOOD, setting)
+    assert any(fault in text for text in found), found
+
+
+def test_fault_from_the_command_line_does_not_blame_a_line_of_the_file(faults):
+    assert faults(GOOD, "space.learning_rate.float=[0, 1]")[0].startswith(
+        "--set space.learning_rate scale log"
+    )
+    assert faults(GOOD, "fixed.dropout=2")[0].startswith("--set fixed.dropout is wrong")
+    assert faults(GOOD, "search.sampler=grid")[0].startswith("s.yaml:6 space.learning_rate has")
+
+
+def test_grid_larger_than_the_budget_is_refused(faults):
+    text = GOOD.replace("{float: [1e-5, 1.0e-4], scale: log}", "{choice: [1e-5, 3e-5, 1e-4]}")
+    found = faults(text, "search.sampler=grid", "budget.trials=5")
+    assert found == ["--set search.sampler the grid has 6 points, more than budget.trials 5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "is not a sweep file"),
+        ("- a\n- b\n", "is not a sweep file"),
+        ("name: [x\n", "s.yaml:2 is not valid YAML"),
+        ("name: x\nname: y\n", "s.yaml:2 name stands twice; remove one"),
+        ("a: !!python/object/apply:os.system [ls]\n", "is not valid YAML"),
+    ],
+)
+def test_file_that_is_no_sweep_is_explained(faults, text, fault):
+    assert fault in faults(text)[0]
+
+
+def test_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(SweepError, match="nowhere.yaml does not exist"):
+        load_sweep(tmp_path / "nowhere.yaml")
+
+
+def test_numbers_without_a_dot_are_numbers_and_words_stay_words(load):
+    loaded = load(GOOD + "budget: {hours: 1}\n", "fixed.weight_decay=1e-3")
+    assert loaded.sweep.space["learning_rate"].bounds == [1e-5, 1e-4]
+    assert loaded.sweep.fixed["weight_decay"] == 1e-3
+    own = load(GOOD.replace("choice: [8, 16]", "choice: [8, 16]"), "task.limit=10")
+    assert own.sweep.task.limit == 10
+
+
+def test_argument_list_is_what_the_script_reads_back(load):
+    loaded = load(GOOD)
+    point = {"learning_rate": 3.3e-5, "batch_size": 16}
+    config = parse_arguments(loaded.arguments(point, seed=7), {})
+    assert (config.learning_rate, config.batch_size, config.seed) == (3.3e-5, 16, 7)
+    assert (config.task, config.model, config.dropout) == ("demo", "minilm-l6", 0.2)
+    assert config.metric == "eval_f1"
+
+
+def test_direction_of_the_scripts_own_metrics_is_known(load):
+    assert load(GOOD).direction == "maximize"
+    assert load(GOOD, "objective.metric=eval_loss").direction == "minimize"
+
+
+def test_default_point_comes_from_the_script_inside_the_space(load):
+    assert load(GOOD).default_point() == {"learning_rate": 5e-5, "batch_size": 8}
+
+
+def test_paths_are_beside_the_sweep_file_or_where_the_flag_was_typed(load, tmp_path, monkeypatch):
+    text = GOOD.replace("{name: demo}", "{name: mrpc, data: files}")
+    (tmp_path / "files").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "files").mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    assert load(text).task_options.data == str(tmp_path / "files")
+    assert load(text, "task.data=files").task_options.data == str(elsewhere / "files")
+
+
+def test_every_ready_sweep_file_loads():
+    from tests.conftest import ROOT
+
+    for path in sorted((ROOT / "sweeps").glob("*.yaml")):
+        assert load_sweep(path).sweep.name == path.stem
