@@ -31,7 +31,7 @@ def reference() -> str:
     ]  # fmt: skip
     for name, spec in OPTIONS.items():
         rule = spec.metadata
-        text = rule["help"] + (f" ({rule['unit']})" if rule["unit"] else "")
+        text = rule["help"].replace("|", "\\|") + (f" ({rule['unit']})" if rule["unit"] else "")
         if rule["env"]:
             text += ". Default from " + ", ".join(f"`{v}`" for v in rule["env"])
         default = f"`{spec.default}`" if spec.default != "" else ""
@@ -46,11 +46,12 @@ def reference() -> str:
     lines += ["", "## Keys of a sweep file", ""]
     for block, model in BLOCKS.items():
         lines += [f"### `{block}`" if block else "### At the top", "", _doc(model), ""]
-        lines += ["| key | values | default |", "| --- | --- | --- |"]
+        lines += ["| key | values | default | what it is |", "| --- | --- | --- | --- |"]
         for key, field in model.model_json_schema(by_alias=True)["properties"].items():
             required = key in model.model_json_schema(by_alias=True).get("required", [])
-            default = "needed" if required else _default(field)
-            lines.append(f"| `{key}` | {_values(field)} | {default} |")
+            default = "needed" if required and key != "name" else _default(field)
+            text = field.get("description", "")
+            lines.append(f"| `{key}` | {_values(field)} | {default} | {text} |")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 

@@ -239,7 +239,7 @@ def _open_ledger(folder: "RunFolder", loaded: "LoadedSweep", facts: object) -> "
 
     ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
     ledger.set("metric", loaded.sweep.objective.metric)
-    written = loaded.sweep.model_dump(exclude={"storage"}, exclude_defaults=True, by_alias=True)
+    written = loaded.sweep.model_dump(exclude_defaults=True, by_alias=True)
     ledger.set("sweep", written)
     ledger.set("script", str(loaded.script))
     ledger.set("code_sha256", code_hash(loaded.script))

@@ -32,7 +32,7 @@ class RunFolder:
 
     @property
     def sweep_file(self) -> Path:
-        """What the folder belongs to: the sweep's identity, storage and study name."""
+        """What the folder belongs to: the sweep's name and identity."""
         return self.path / "sweep.json"
 
     @property
@@ -46,8 +46,7 @@ class RunFolder:
 
     def ledger_url(self) -> str:
         """Where the ledger is, in SQLAlchemy's form."""
-        storage = self.read_identity().get("storage") if self.sweep_file.exists() else None
-        return storage or f"sqlite:///{self.path / 'study.db'}"
+        return f"sqlite:///{self.path / 'study.db'}"
 
     def read_identity(self) -> dict[str, Any]:
         """The contents of sweep.json; RunFolderError where it is not a run folder."""
@@ -83,10 +82,7 @@ class RunFolder:
                 f"{self.shown} is not empty and not a run folder (it has {others[0]}); "
                 "choose another with --out"
             )
-        identity = {
-            "schema": 1, "name": loaded.sweep.name, "storage": loaded.sweep.storage,
-            "sweep": loaded.identity(),
-        }  # fmt: skip
+        identity = {"schema": 1, "name": loaded.sweep.name, "sweep": loaded.identity()}
         part = self.sweep_file.with_suffix(".part")
         part.write_text(json.dumps(identity, indent=2) + "\n")
         os.replace(part, self.sweep_file)

@@ -25,15 +25,24 @@ Point = dict[str, Scalar]
 class Parameter(BaseModel):
     """One searched hyperparameter and its range."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
 
     float_range: list[float] | None = Field(default=None, alias="float")
+    """`[low, high]`, both included"""
     int_range: list[int] | None = Field(default=None, alias="int")
+    """`[low, high]`, both included"""
     choice: list[Scalar] | None = None
+    """The values to choose from"""
     scale: Literal["linear", "log"] = "linear"
+    """`log` where a factor matters and not a difference, as for learning rates"""
     step: float | None = None
+    """Only low, low + step, …, high"""
     when: dict[str, Scalar | list[Scalar]] | None = None
+    """Active only where another parameter has this value, or one of these"""
     default: Scalar | None = None
+    """The value of the first trial; left out: the script's default, moved into the range"""
 
     @model_validator(mode="after")
     def _whole(self) -> "Parameter":

@@ -155,7 +155,11 @@ def test_file_asks_for_nothing_from_outside(confirmed, tmp_path):
     assert targets
     assert all(target.startswith("#") for target in targets)
     assert '"showSendToCloud": false' in html
-    assert '"plotlyServerURL": ""' in html
+    figures = re.findall(r"<script[^>]*>(?:(?!</script>).)*newPlot.*?</script>", html, flags=re.S)[
+        1:
+    ]
+    assert len(figures) >= 3
+    assert not any("http" in figure for figure in figures)
 
 
 def test_every_section_has_words_for_its_pictures(confirmed):
