@@ -16,6 +16,7 @@ from tuner.errors import SweepError
 from tuner.space import Parameter, Point, Scalar, SearchSpace
 from tuner.yaml_lines import Location, line_of, parse_value, parse_yaml, read_file
 
+DEFAULT_SCRIPT = "train_script/train.py"
 OWN_SCRIPT = Path(__file__).resolve().parent.parent / "train_script" / "train.py"
 
 
@@ -97,8 +98,8 @@ class Sweep(Block):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     """Names the study and the folder under runs/; left out: the file's own name"""
-    script: str = "train_script/train.py"
-    """Any script that keeps the training contract"""
+    script: str = DEFAULT_SCRIPT
+    """The script here, or any other that keeps the training contract, beside the sweep file"""
     task: TaskBlock | None = None
     """What the model learns"""
     model: str | None = None
@@ -212,7 +213,7 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
         )
 
     data.setdefault("name", path.stem)
-    script = _find_script(str(data.get("script") or "train_script/train.py"), path.parent)
+    script = _find_script(str(data.get("script") or DEFAULT_SCRIPT), path.parent)
     faults = list(_raw_faults(data, script))
     sweep = None
     try:
@@ -274,7 +275,9 @@ def _apply(data: dict[str, Any], settings: Sequence[str]) -> Iterator[Location]:
 
 
 def _find_script(name: str, folder: Path) -> Path | None:
-    for base in (folder, Path.cwd(), OWN_SCRIPT.parent.parent):
+    if name == DEFAULT_SCRIPT:  # also where another checkout lies in the current folder
+        return OWN_SCRIPT
+    for base in (folder, Path.cwd()):
         if (base / name).is_file():
             return (base / name).resolve()
     return None

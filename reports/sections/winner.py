@@ -1,9 +1,9 @@
 """The winner, what its confirmation says, and what the sweep was."""
 
-from statistics import mean
 from typing import Any
 
 from reports.sections.drawing import Drawing, TableView, minutes, shown
+from reports.sensitivity.difference import difference
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import STATUSES, TrialTable
 from reports.winner import find_winner, spread
@@ -20,13 +20,16 @@ def compute(table: TrialTable) -> dict[str, Any]:
         for number in sorted({t.confirms for t in runs if t.confirms is not None})
     ]
     noise = seed_noise(groups)
+    gain = difference(winner.confirmed, winner.default_confirmed) if winner else None
     finished = [t.objective for t in table.finished("search") if t.objective is not None]
     return {
         "metric": table.metric,
         "maximize": table.maximize,
         "winner": vars(winner) if winner else None,
         "seed_noise": vars(noise) if noise else None,
+        "gain_over_default": vars(gain) if gain else None,
         "confirmation_runs": len(runs),
+        "confirmed_configurations": sum(bool(group) for group in groups),
         "counts": {status: table.count(status) for status in STATUSES if table.count(status)},
         "search_scores": {"lowest": min(finished), "highest": max(finished)} if finished else None,
         "trial_seconds": round(sum(t.wall_seconds or 0.0 for t in table.trials), 3),
@@ -43,12 +46,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     winner = data["winner"]
     if winner is None:
         return Drawing(["No trial has finished, so there is no winner yet.", ran + "."])
-    sentences = [
-        f"Trial {winner['number']} has the best {data['metric']}"
-        + (" over fresh seeds" if winner["confirmed"] else "")
-        + f"; in the search it scored {winner['score']:.4f}."
-    ]
-    sentences += _confirmation(winner, data)
+    sentences = _confirmation(winner, data)
     if data["search_scores"]:
         scores = data["search_scores"]
         sentences.append(
@@ -61,20 +59,26 @@ def draw(data: dict[str, Any]) -> Drawing:
 
 def _confirmation(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
     confirmed, default = winner["confirmed"], winner["default_confirmed"]
+    found = f"In the search it scored {winner['score']:.4f}"
     if not confirmed:
         return [
-            "It was not run again on fresh seeds, so its score is optimistic: "
-            "the best of many noisy scores is partly luck."
+            f"Trial {winner['number']} has the best {data['metric']} of the search, "
+            f"{winner['score']:.4f}.",
+            "It was not run again on fresh seeds, so this score is optimistic: "
+            "the best of many noisy scores is partly luck.",
         ]
-    sentences = [f"Run again on {_seeds(confirmed)}, it scored {spread(confirmed)}."]
+    sentences = [
+        f"Trial {winner['number']} wins: of the {data['confirmed_configurations']} configurations "
+        f"that ran again on fresh seeds it has the best mean {data['metric']}."
+        if data["confirmed_configurations"] > 1
+        else f"Trial {winner['number']} has the best {data['metric']} of the search.",
+        f"{found}; on {_seeds(confirmed)} {spread(confirmed)}"
+        + (" (mean ± standard deviation)." if len(confirmed) > 1 else "."),
+    ]
     if winner["default_number"] == winner["number"]:
         sentences.append("It is the default configuration: the search found nothing better.")
     elif default:
-        better = mean(confirmed) - mean(default)
-        sentences.append(
-            f"The default configuration scored {spread(default)} on {_seeds(default)}, "
-            f"a difference of {better:+.4f}."
-        )
+        sentences.append(_against_default(default, data))
     noise = data["seed_noise"]
     if noise:
         sentences.append(
@@ -84,6 +88,23 @@ def _confirmation(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
             "A difference between two trials that is not well above this may be luck."
         )
     return sentences
+
+
+def _against_default(default: list[float], data: dict[str, Any]) -> str:
+    text = f"The default configuration scored {spread(default)} on {_seeds(default)}"
+    gap = data["gain_over_default"]
+    if gap is None:
+        return f"{text}; one run each cannot tell the two apart."
+    better = gap["low"] > 0 if data["maximize"] else gap["high"] < 0
+    verdict = (
+        "the winner is better than the default"
+        if better
+        else "these runs cannot tell whether the winner is better than the default; more seeds would"
+    )
+    return (
+        f"{text}. The difference is {gap['estimate']:+.4f} ({gap['level']:.0%} interval "
+        f"{gap['low']:+.4f} to {gap['high']:+.4f}): {verdict}."
+    )
 
 
 def _seeds(values: list[float]) -> str:

@@ -1,0 +1,139 @@
+"""Every command and every file that the documentation shows is run here."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from tuner.sweep import check_outside, load_sweep
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What keeps a documented sweep short enough for a test.
+SHORT = [
+    "budget.trials=2",
+    "confirm.top=0",
+    "task.limit=32",
+    "fixed.evaluations=1",
+    "fixed.max_length=16",
+]
+
+
+def blocks(language):
+    found = []
+    for page in PAGES:
+        found += re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.S)
+    return found
+
+
+def commands():
+    lines = [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder as the documentation assumes it: the sweeps, MRPC's files, a study, a finished run."""
+    folder = tmp_path_factory.mktemp("docs")
+    for name in ("sweeps", "train_script"):
+        shutil.copytree(ROOT / name, folder / name)
+    data = folder / "path" / "to" / "MRPC"
+    data.mkdir(parents=True)
+    rows = [f"{i % 2}\t{i}\t{i}\tsentence {i} .\tphrase {i} ." for i in range(40)]
+    for name in ("train.tsv", "dev.tsv"):
+        (data / name).write_text("\n".join(["Quality\tid\tid\ta\tb", *rows]) + "\n")
+    study = optuna.create_study(storage=f"sqlite:///{folder}/study.db", study_name="my-study")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1) ** 2, n_trials=3)
+    done = shell("tuner run sweeps/demo.yaml", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def shell(command, folder):
+    words = shlex.split(command)
+    if words[:2] == ["tuner", "run"]:
+        words += [word for setting in SHORT for word in ("--set", setting)]
+    if words[0] == "python" and "--help" not in words:
+        words += ["--train_limit", "32", "--epochs", "1", "--max_length", "16"]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+@pytest.mark.parametrize("command", commands())
+def test_documented_command_works(command, place):
+    words = shlex.split(command)
+    if words[0] == "make":
+        # The recipes themselves are run by CI (test, check) and by test_make_tune_runs_a_sweep.
+        shown = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        assert shown.returncode == 0, shown.stderr
+        return
+    if words[0] == "optuna-dashboard":  # started by test_ledger_opens_in_optuna_dashboard
+        assert (place / words[1].removeprefix("sqlite:///")).exists()
+        return
+    done = shell(command, place)
+    if command == "tuner run sweeps/mrpc.yaml":  # from the hub, which no test may reach
+        assert done.returncode == 2
+        assert "minilm-l6 needs no network" in done.stderr
+        return
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_make_tune_runs_a_sweep_and_names_its_report(tmp_path):
+    settings = " ".join(f"--set {setting}" for setting in SHORT)
+    done = subprocess.run(
+        ["make", "tune", f"ARGS={settings} --out {tmp_path}/run"], cwd=ROOT, capture_output=True,
+        text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == f"report: {tmp_path}/run/report.html"
+    assert (tmp_path / "run" / "report.html").stat().st_size > 1_000_000
+
+
+def test_make_help_lists_every_target():
+    shown = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("setup", "tune", "test", "check", "bench", "report", "help"):
+        assert f"make {target} " in shown
+
+
+def test_documented_sweep_files_load(place):
+    (place / "reviews.csv").write_text(
+        "review,stars\n" + "".join(f"text {i},{i % 3}\n" for i in range(30))
+    )
+    (place / "parabola.py").write_text(next(b for b in blocks("python") if "argparse" in b))
+    sweeps = [block for block in blocks("yaml") if "objective:" in block]
+    assert len(sweeps) >= 3
+    for i, text in enumerate(sweeps):
+        path = place / f"documented{i}.yaml"
+        path.write_text(text)
+        loaded = load_sweep(path)
+        if "bert-base-uncased" not in text:
+            check_outside(loaded)
+
+
+def test_script_of_the_contract_page_can_be_tuned(place, tuner):
+    (place / "parabola.py").write_text(next(b for b in blocks("python") if "argparse" in b))
+    text = next(b for b in blocks("yaml") if "parabola.py" in b)
+    (place / "parabola.yaml").write_text(text)
+    done = tuner("run", "parabola.yaml", "--set", "budget.trials=6", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert "winner: trial" in done.stdout
+
+
+def test_ready_sweep_files_have_names_of_their_own():
+    names = [yaml.safe_load(path.read_text())["name"] for path in (ROOT / "sweeps").glob("*.yaml")]
+    assert len(set(names)) == len(names) >= 3
+
+
+def test_pages_link_only_to_files_that_exist():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
