@@ -74,6 +74,7 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
 
     Raises Stopped after SIGTERM (checkpoint written) and TrainingFailed when the loss is not finite.
     """
+    place = locate_model(config.model)  # before seconds of imports: it may be a typing error
     import numpy as np
     import torch
     from torch.nn.functional import cross_entropy
@@ -88,7 +89,6 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
     assert validation is not None
     device = torch.device("cuda" if config.num_gpus and torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
-    place = locate_model(config.model)
     tokenizer = load_tokenizer(place, config.max_length)
     model = load_model(place, splits.labels, config.dropout).to(device)
 
@@ -122,7 +122,8 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         for k in range(1, config.evaluations + 1)
     }
     folder = Path(config.checkpoint_dir)
-    identity = checkpoint.identity_hash(config.identity() | {"rows": len(splits.train)})
+    data = {"texts": splits.train.texts, "labels": splits.train.labels}
+    identity = checkpoint.identity_hash(config.identity() | data)
     progress = checkpoint.Progress(0, [], 0.0, 0.0)
     best_weights: dict[str, torch.Tensor] | None = None
     if restored := checkpoint.restore(folder, identity, model, optimizer):
