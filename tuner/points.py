@@ -103,14 +103,17 @@ class Points:
         return None
 
     def candidates(self) -> list[FrozenTrial]:
-        """The best configurations of the search, and the default where it was tried."""
+        """The best configurations that the search found, and the default where it was tried.
+
+        Where the default leads the search, the runner-up is run again as well: a lead in single
+        noisy scores is no reason to leave it out.
+        """
         top = self.loaded.sweep.confirm.top
         if not top:
             return []
         best = distinct(self.ledger.best_first())
-        chosen = best[:top]
-        chosen += [t for t in best[top:] if t.user_attrs.get("chosen_by") == "default"]
-        return chosen
+        default = [t for t in best if t.user_attrs.get("chosen_by") == "default"]
+        return [t for t in best if t not in default][:top] + default
 
     def _retry(self, purpose: str) -> Proposal | None:
         for trial in self.ledger.interrupted():

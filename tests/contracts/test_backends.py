@@ -124,7 +124,7 @@ def test_pruner_none_lets_every_trial_finish(run_sweep):
 def test_winner_and_default_are_confirmed_on_fresh_seeds(run_sweep):
     _, ledger = run_sweep(confirm={"top": 1, "seeds": 2}, fixed={"noise": 0.1})
     confirmed = ledger.read_trials("confirm")
-    best = ledger.best_first()[0].number
+    best = next(t.number for t in ledger.best_first() if t.number != 0)
     assert {t.user_attrs["confirms"] for t in confirmed} == {best, 0}
     search_seeds = {t.user_attrs["seed"] for t in ledger.read_trials("search")}
     assert not search_seeds & {t.user_attrs["seed"] for t in confirmed}

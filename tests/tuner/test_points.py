@@ -107,9 +107,22 @@ def test_confirmation_runs_winner_and_default_on_the_same_fresh_seeds(make):
     by_candidate = {}
     for t in runs:
         by_candidate.setdefault(t.user_attrs["confirms"], []).append(t.user_attrs["seed"])
-    best = [t.number for t in points.ledger.best_first()[:2]]
-    assert set(by_candidate) == {*best, 0}
+    best = [t.number for t in points.ledger.best_first() if t.number != 0]
+    assert set(by_candidate) == {*best[:2], 0}
     assert all(sorted(s) == [CONFIRM_SEED + k for k in range(3)] for s in by_candidate.values())
+
+
+def test_runner_up_is_confirmed_as_well_where_the_default_leads(make):
+    points = make(
+        space={"x": {"float": [1e-5, 1e-1], "scale": "log", "default": 1e-3},
+               "k": {"int": [1, 4], "default": 1}},
+        budget={"trials": 4}, confirm={"top": 1, "seeds": 1},
+    )  # fmt: skip
+    play(points, until_confirmed=True)
+    first, second = points.ledger.best_first()[:2]
+    assert first.number == 0
+    confirmed = {t.user_attrs["confirms"] for t in points.ledger.read_trials("confirm")}
+    assert confirmed == {0, second.number}
 
 
 def test_interrupted_trial_is_run_again_with_its_point_and_seed(make):
