@@ -9,6 +9,7 @@ import math
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 
@@ -22,7 +23,11 @@ parser.add_argument("--noise", type=float, default=0.0)
 parser.add_argument("--seed", type=int, required=True)
 options = parser.parse_args()
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if options.mode == "polite" else 143))
+if options.mode == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if options.mode == "parent":
+    subprocess.Popen(["sleep", "600"])
 if options.mode == "fails":
     print("some context\nerror: this configuration cannot work", file=sys.stderr)
     sys.exit(1)

@@ -104,8 +104,9 @@ class TrialProcess:
 
     def _wait(self, readers: Sequence[threading.Thread]) -> None:
         status = self.process.wait()
+        self._signal(signal.SIGKILL)  # children that it left behind
         for reader in readers:
-            reader.join(timeout=5)  # a grandchild may hold the pipe open
+            reader.join(timeout=5)
         self.events.put(Event(self.number, exit_status=status))
 
 

@@ -102,14 +102,34 @@ HOPELESS_LAST = {
 GRID_SEED = 1
 
 
-def test_hopeless_trial_is_pruned_and_its_process_ended(run_sweep):
+@pytest.mark.parametrize("mode", ["well", "polite"])
+def test_hopeless_trial_is_pruned_and_its_process_ended(run_sweep, mode):
+    """Also where the script takes SIGTERM for a good end and gives status 0."""
     _, ledger = run_sweep(
-        fixed={"k": 1, "sleep": 0.4}, search={"sampler": "grid", "seed": GRID_SEED}, **HOPELESS_LAST
+        fixed={"k": 1, "sleep": 0.4, "mode": mode},
+        search={"sampler": "grid", "seed": GRID_SEED},
+        **HOPELESS_LAST,
     )
     last = ledger.read_trials()[-1]
     assert last.params["x"] == 1.0
     assert last.state == TrialState.PRUNED
     assert max(last.intermediate_values) < 100
+
+
+def test_script_deaf_to_sigterm_is_killed(run_sweep, monkeypatch):
+    monkeypatch.setattr("tuner.processes.KILL_AFTER_SECONDS", 0.3)
+    outcome, ledger = run_sweep(
+        fixed={"mode": "deaf", "sleep": 5.0}, budget={"trials": 2, "parallel": 1, "hours": 1 / 3600}
+    )
+    assert outcome is Outcome.OUT_OF_HOURS
+    assert ledger.read_trials()[0].user_attrs["outcome"] == "interrupted"
+
+
+def test_children_that_a_script_leaves_behind_are_ended(run_sweep):
+    before = {p.pid for p in psutil.process_iter()}
+    run_sweep(fixed={"mode": "parent"}, budget={"trials": 2, "parallel": 1})
+    left = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
+    assert not [p for p in left if p.info["cmdline"] == ["sleep", "600"]]
 
 
 def test_pruner_none_lets_every_trial_finish(run_sweep):

@@ -31,6 +31,7 @@ from tuner.sweep import LoadedSweep
 
 FAILURES_WITHOUT_SUCCESS = 5
 POLL_SECONDS = 0.25
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is gone
 
 
 class LocalBackend:
@@ -73,7 +74,7 @@ def _signals() -> Iterator[_Asked]:
     def on_signal(signum: int, frame: FrameType | None) -> None:
         asked.times += 1
 
-    before = {s: signal.signal(s, on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, on_signal) for s in STOP_SIGNALS}
     try:
         yield asked
     finally:
@@ -97,6 +98,10 @@ class _Running:
     final: dict[str, Any] | None = None
     pruned: bool = False
     cut_short: str = ""
+
+    def reached_end(self) -> bool:
+        """Whether the script said that it came to its end, though it was asked to stop."""
+        return self.final is not None or self.row.fraction == 1
 
 
 class _LocalRun:
@@ -213,12 +218,12 @@ class _LocalRun:
         return environment
 
     def _handle_events(self) -> None:
+        self.view.tick()
+        for running in self.running.values():
+            running.process.kill_if_deaf()
         try:
             event = self.events.get(timeout=POLL_SECONDS)
         except queue.Empty:
-            self.view.tick()
-            for running in self.running.values():
-                running.process.kill_if_deaf()
             return
         running = self.running[event.number]
         if event.line is not None:
@@ -226,7 +231,6 @@ class _LocalRun:
         else:
             assert event.exit_status is not None
             self._on_exit(running, event.exit_status)
-        self.view.tick()
 
     def _on_line(self, running: _Running, line: str) -> None:
         found = self.pattern.search(line)
@@ -262,11 +266,12 @@ class _LocalRun:
         row.seconds = time.monotonic() - row.started
         metric = self.sweep.objective.metric
         failure = ""
-        if status == 0 and running.value is not None and math.isfinite(running.value):
+        well = status == 0 and running.value is not None and math.isfinite(running.value)
+        if well and (not running.process.stop_asked_at or running.reached_end()):
             outcome, state = "finished", TrialState.COMPLETE
         elif running.cut_short:
             outcome, state, failure = "interrupted", TrialState.FAIL, running.cut_short
-        elif running.pruned and status != 0:
+        elif running.pruned:  # a script may well end with status 0 on SIGTERM
             outcome, state = "pruned", TrialState.PRUNED
         else:
             outcome, state = "failed", TrialState.FAIL
