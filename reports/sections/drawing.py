@@ -63,8 +63,12 @@ def shown(value: Any) -> str:
 
 
 def minutes(seconds: float | None) -> str:
-    """`42 s` or `3 min 05 s`."""
+    """`42 s`, `3 min 05 s` or `2 h 10 min`."""
     if seconds is None:
         return ""
     whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

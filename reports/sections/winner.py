@@ -6,7 +6,7 @@ from reports.sections.drawing import Drawing, TableView, minutes, shown
 from reports.sensitivity.difference import difference
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import STATUSES, TrialTable
-from reports.winner import find_winner, spread
+from reports.winner import Winner, find_winner, spread
 
 NAME, TITLE = "winner", "The winner"
 
@@ -15,12 +15,15 @@ def compute(table: TrialTable) -> dict[str, Any]:
     """The winning configuration, its scores on fresh seeds, the default's, and the seed noise."""
     winner = find_winner(table)
     runs = table.finished("confirm")
-    groups = [
-        [t.objective for t in runs if t.confirms == number and t.objective is not None]
+    again = {
+        number: [t.objective for t in runs if t.confirms == number and t.objective is not None]
         for number in sorted({t.confirms for t in runs if t.confirms is not None})
-    ]
+    }
+    groups = [scores for scores in again.values() if scores]
     noise = seed_noise(groups)
-    gain = difference(winner.confirmed, winner.default_confirmed) if winner else None
+    gain = None
+    if winner is not None and winner.number != winner.default_number:
+        gain = difference(winner.confirmed, winner.default_confirmed)
     finished = [t.objective for t in table.finished("search") if t.objective is not None]
     return {
         "metric": table.metric,
@@ -29,11 +32,30 @@ def compute(table: TrialTable) -> dict[str, Any]:
         "seed_noise": vars(noise) if noise else None,
         "gain_over_default": vars(gain) if gain else None,
         "confirmation_runs": len(runs),
-        "confirmed_configurations": sum(bool(group) for group in groups),
+        "confirmed_configurations": len(groups),
+        "confirmed": [
+            _confirmed_row(table, number, scores, winner)
+            for number, scores in again.items()
+            if scores and winner is not None
+        ],
         "counts": {status: table.count(status) for status in STATUSES if table.count(status)},
         "search_scores": {"lowest": min(finished), "highest": max(finished)} if finished else None,
         "trial_seconds": round(sum(t.wall_seconds or 0.0 for t in table.trials), 3),
         "elapsed_seconds": table.facts.get("elapsed_seconds"),
+    }
+
+
+def _confirmed_row(
+    table: TrialTable, number: int, scores: list[float], winner: Winner
+) -> dict[str, Any]:
+    """One configuration on its fresh seeds, and how far it is from the winner there."""
+    gap = difference(scores, winner.confirmed) if number != winner.number else None
+    trial = next((t for t in table.trials if t.number == number), None)
+    return {
+        "trial": number,
+        "chosen_by": trial.chosen_by if trial else "",
+        "scores": scores,
+        "against_winner": vars(gap) if gap else None,
     }
 
 
@@ -53,8 +75,23 @@ def draw(data: dict[str, Any]) -> Drawing:
             f"The finished search trials range from {scores['lowest']:.4f} to {scores['highest']:.4f}."
         )
     rows = [(name, shown(value)) for name, value in winner["params"].items()]
-    table = TableView("The winning configuration", ("parameter", "value"), rows)
-    return Drawing([*sentences, ran + "."], tables=[table])
+    tables = [TableView("The winning configuration", ("parameter", "value"), rows)]
+    if len(data["confirmed"]) > 1:
+        tables.append(_confirmed_table(data))
+    return Drawing([*sentences, ran + "."], tables=tables)
+
+
+def _confirmed_table(data: dict[str, Any]) -> TableView:
+    rows = []
+    for item in data["confirmed"]:
+        gap = item["against_winner"]
+        away = "the winner" if item["trial"] == data["winner"]["number"] else "one run each"
+        if gap is not None:
+            away = f"{gap['estimate']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})"
+        runs = ", ".join(f"{score:.4f}" for score in item["scores"])
+        rows.append((item["trial"], item["chosen_by"], runs, spread(item["scores"]), away))
+    headers = ("trial", "chosen by", "fresh seeds", "mean ± sd", "from the winner (90 % interval)")
+    return TableView("Run again on fresh seeds", headers, rows)
 
 
 def _confirmation(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
@@ -76,7 +113,10 @@ def _confirmation(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         + (" (mean ± standard deviation)." if len(confirmed) > 1 else "."),
     ]
     if winner["default_number"] == winner["number"]:
-        sentences.append("It is the default configuration: the search found nothing better.")
+        sentences.append(
+            "It is the default configuration: the search found nothing that does better "
+            "on fresh seeds."
+        )
     elif default:
         sentences.append(_against_default(default, data))
     noise = data["seed_noise"]

@@ -64,8 +64,11 @@ def test_winner_section_says_what_the_numbers_say(confirmed):
     text = " ".join(sentences(confirmed)["winner"].sentences)
     assert "Trial 0 wins: of the 2 configurations that ran again on fresh seeds it has" in text
     assert "In the search it scored 0.8000; on 2 fresh seeds 0.8300 ± 0.0141 (mean ±" in text
-    assert "It is the default configuration: the search found nothing better." in text
+    assert "It is the default configuration: the search found nothing that does better" in text
     assert "from 4 confirmation runs" in text
+    table = sentences(confirmed)["winner"].tables[1]
+    assert table.rows[0] == (0, "default", "0.8400, 0.8200", "0.8300 ± 0.0141", "the winner")
+    assert table.rows[1][4].startswith("-0.1800 (")
 
 
 @pytest.mark.parametrize(
