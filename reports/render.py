@@ -82,5 +82,6 @@ def _finite(value: Any) -> Any:
 
 def _replace(path: Path, text: str) -> None:
     part = path.with_suffix(path.suffix + ".part")
-    part.write_text(text, encoding="utf-8")
+    # A script may print half a character (a lone surrogate); it is shown as its escape.
+    part.write_bytes(text.encode("utf-8", "backslashreplace"))
     os.replace(part, path)

@@ -44,6 +44,7 @@ class TrialRow:
     curve: list[tuple[float, float]]
     seed: int | None = None
     confirms: int | None = None
+    continues: int | None = None
     wall_seconds: float | None = None
     failure: str = ""
     stderr_tail: list[str] = field(default_factory=list)
@@ -101,7 +102,8 @@ def read_table(study: Study) -> TrialTable:
         name=study.study_name,
         metric=str(attributes.get("metric", "objective")),
         maximize=study.direction == StudyDirection.MAXIMIZE,
-        steps_are_percent="schema" in attributes,
+        steps_are_percent="schema" in attributes
+        and not any(t.user_attrs.get("steps") == "evaluations" for t in frozen),
         columns=_columns(frozen),
         trials=[_row(t) for t in frozen],
         facts=dict(attributes),
@@ -146,9 +148,11 @@ def _row(trial: FrozenTrial) -> TrialRow:
     objective = trial.value if trial.state == TrialState.COMPLETE else None
     if objective is not None and not math.isfinite(objective):
         status, objective = "failed", None
-    seconds = attributes.get("wall_seconds")
-    if seconds is None and trial.duration is not None:
+    seconds = as_number(attributes.get("wall_seconds"))
+    # The end of a trial whose process was killed is only known to be before the next run.
+    if seconds is None and trial.duration is not None and status != "interrupted":
         seconds = trial.duration.total_seconds()
+    metrics = attributes.get("metrics")
     return TrialRow(
         number=trial.number,
         status=status,
@@ -161,11 +165,27 @@ def _row(trial: FrozenTrial) -> TrialRow:
             for step, value in sorted(trial.intermediate_values.items())
             if math.isfinite(value)
         ],
-        seed=attributes.get("seed"),
-        confirms=attributes.get("confirms"),
+        seed=_as_int(attributes.get("seed")),
+        confirms=_as_int(attributes.get("confirms")),
+        continues=_as_int(attributes.get("continues")),
         wall_seconds=seconds,
         failure=str(attributes.get("failure", "")),
-        stderr_tail=[str(line) for line in attributes.get("stderr_tail", [])],
-        arguments=[str(word) for word in attributes.get("arguments", [])],
-        metrics=dict(attributes.get("metrics", {})),
+        stderr_tail=_as_lines(attributes.get("stderr_tail")),
+        arguments=_as_lines(attributes.get("arguments")),
+        metrics=dict(metrics) if isinstance(metrics, dict) else {},
     )
+
+
+def as_number(value: Any) -> float | None:
+    """A finite number as a float; None for anything else. Other people's attributes hold anything."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
+
+
+def _as_int(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _as_lines(value: Any) -> list[str]:
+    return [str(line) for line in value] if isinstance(value, list) else []

@@ -18,40 +18,49 @@ class Winner:
     default_number: int | None
     default_score: float | None
     default_confirmed: list[float]
+    is_default: bool
 
 
 def find_winner(table: TrialTable) -> Winner | None:
     """The configuration with the best mean over fresh seeds; the best search trial without them.
 
-    None where no search trial finished. The default counts as a candidate once it is confirmed.
+    Configurations are compared on the seeds that all of them have, so that a run that failed or was
+    cut short on one of them decides nothing. None where no search trial finished. The default
+    counts as a candidate once it is confirmed.
     """
     best = table.best_first()
     if not best:
         return None
-    confirmed = {t.number: _confirmed(table, t.number) for t in best}
-    candidates = [t for t in best if confirmed[t.number]]
+    scores = confirmed_scores(table)
+    candidates = [t for t in best if t.number in scores]
+    common = set.intersection(*(set(scores[t.number]) for t in candidates)) if candidates else set()
     winner = best[0]
-    if candidates:
+    if common:
         sign = 1.0 if table.maximize else -1.0
-        most = max(len(confirmed[t.number]) for t in candidates)
-        whole = [t for t in candidates if len(confirmed[t.number]) == most]
-        winner = max(whole, key=lambda t: sign * mean(confirmed[t.number]))
+        winner = max(
+            candidates, key=lambda t: sign * mean(scores[t.number][seed] for seed in common)
+        )
     default = next((t for t in table.finished("search") if t.chosen_by == "default"), None)
     assert winner.objective is not None
     return Winner(
-        winner.number,
-        winner.params,
-        winner.objective,
-        confirmed[winner.number],
-        default.number if default else None,
-        default.objective if default else None,
-        confirmed[default.number] if default else [],
+        number=winner.number,
+        params=winner.params,
+        score=winner.objective,
+        confirmed=list(scores.get(winner.number, {}).values()),
+        default_number=default.number if default else None,
+        default_score=default.objective if default else None,
+        default_confirmed=list(scores.get(default.number, {}).values()) if default else [],
+        is_default=default is not None and default.params == winner.params,
     )
 
 
-def _confirmed(table: TrialTable, number: int) -> list[float]:
-    runs = [t for t in table.finished("confirm") if t.confirms == number]
-    return [t.objective for t in sorted(runs, key=lambda t: t.seed or 0) if t.objective is not None]
+def confirmed_scores(table: TrialTable) -> dict[int, dict[int, float]]:
+    """For each confirmed search trial its scores on fresh seeds, by seed."""
+    scores: dict[int, dict[int, float]] = {}
+    for t in sorted(table.finished("confirm"), key=lambda t: t.seed or 0):
+        if t.confirms is not None and t.objective is not None:
+            scores.setdefault(t.confirms, {})[t.seed or 0] = t.objective
+    return scores
 
 
 def describe_winner(table: TrialTable, winner: Winner) -> str:
@@ -61,8 +70,8 @@ def describe_winner(table: TrialTable, winner: Winner) -> str:
     )
     text = f"trial {winner.number}, {table.metric} {winner.score:.4f} ({shown})"
     if winner.confirmed:
-        text += f"; on {len(winner.confirmed)} fresh seed(s) {spread(winner.confirmed)}"
-    if winner.default_confirmed and winner.default_number != winner.number:
+        text += f"; on {_seeds(winner.confirmed)} {spread(winner.confirmed)}"
+    if winner.default_confirmed and not winner.is_default:
         text += f", the default {spread(winner.default_confirmed)}"
     return text
 
@@ -70,3 +79,7 @@ def describe_winner(table: TrialTable, winner: Winner) -> str:
 def spread(values: list[float]) -> str:
     """`0.8123 ± 0.0102` (standard deviation over seeds), or the one value."""
     return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+
+
+def _seeds(values: list[float]) -> str:
+    return f"{len(values)} fresh seeds" if len(values) > 1 else "1 fresh seed"

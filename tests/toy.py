@@ -1,5 +1,10 @@
 """A closed-form stand-in for a training script: the same contract, milliseconds instead of minutes.
 
+if options.mode == "abort":
+    print("error: an assertion in C", file=sys.stderr, flush=True)
+    os.abort()
+if options.mode == "late":  # a child that speaks after its parent has ended
+    subprocess.Popen(["sh", "-c", "sleep 1; echo late"])
 score = 1 - (log10(x) + 3)² - 0.1·k + noise(seed); best at x = 1e-3, k = 1.
 """
 
@@ -35,10 +40,32 @@ if options.mode == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 if options.mode == "silent":
     sys.exit(0)
+if options.mode == "abort":
+    print("error: an assertion in C", file=sys.stderr, flush=True)
+    os.abort()
+if options.mode == "late":  # a child that speaks after its parent has ended
+    subprocess.Popen(["sh", "-c", "sleep 1; echo late"])
 score = 1 - (math.log10(options.x) + 3) ** 2 - 0.1 * options.k
 score += random.Random(options.seed).gauss(0, options.noise)
 for i in range(1, options.evaluations + 1):
     time.sleep(options.sleep)
     fraction = i / options.evaluations
     value = score if options.mode != "nan" else math.nan
-    print(json.dumps({"epoch": i, "fraction": fraction, "score": value}), flush=True)
+    if options.mode == "long":
+        print(json.dumps({"junk": "x" * 999_990, "score": 9.0}), flush=True)
+    if options.mode == "nested":
+        print(json.dumps({"history": {"score": 7.0}, "score": value}), flush=True)
+    elif options.mode == "compact":
+        print(json.dumps({"score": value}, separators=(",", ":")), flush=True)
+    elif options.mode == "plain":
+        print(f'epoch {i} "score": {value:e}', flush=True)
+    elif options.mode == "deep":
+        print('{"score": 1.0, "a": ' + "[" * 100_000, flush=True)
+        print(json.dumps({"score": value}), flush=True)
+    elif options.mode == "binary":
+        sys.stdout.buffer.write(b"\xff\xfe\x00" * 20 + b"\n")
+        print(
+            json.dumps({"score": value}), end="" if i == options.evaluations else "\n", flush=True
+        )
+    else:
+        print(json.dumps({"epoch": i, "fraction": fraction, "score": value}), flush=True)

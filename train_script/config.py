@@ -177,11 +177,12 @@ def convert(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(value)
     if kind is int:
-        if isinstance(value, float):
-            if not value.is_integer():
+        text = str(value)
+        if "." in text or "e" in text.lower():  # 16.0, as YAML and SageMaker may write a 16
+            if not float(text).is_integer():
                 raise ValueError(value)
-            return int(value)
-        return int(str(value))
+            return int(float(text))
+        return int(text)
     return float(value) if kind is float else str(value)
 
 

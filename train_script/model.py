@@ -17,6 +17,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from train_script.errors import BadInput
+from train_script.pretrained import positions
 
 DROPOUT_NAMES = (
     ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),  # BERT, RoBERTa
@@ -60,12 +61,9 @@ def load_model(place: str, labels: Sequence[str], dropout: float) -> nn.Module:
 def load_tokenizer(place: str, max_length: int) -> PreTrainedTokenizerBase:
     """The model's own tokenizer; BadInput where `max_length` is more than the model's positions."""
     tokenizer = AutoTokenizer.from_pretrained(place)
-    config = AutoConfig.from_pretrained(place)
-    positions = getattr(config, "max_position_embeddings", None)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert") and positions:
-        positions -= 2  # RoBERTa counts positions from pad_token_id + 1
-    if positions and max_length > positions:
-        raise BadInput(f"max_length {max_length} is more than the {positions} positions of {place}")
+    longest = positions(place)
+    if longest and max_length > longest:
+        raise BadInput(f"max_length {max_length} is more than the {longest} positions of {place}")
     return tokenizer
 
 

@@ -3,8 +3,10 @@
 Loads neither torch nor transformers, so that the tuner can ask before any trial starts.
 """
 
+import json
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from train_script.errors import BadInput
 
@@ -20,12 +22,37 @@ def locate_model(name: str) -> str:
         return str(_alias_folder())
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").exists():
-            raise BadInput(f"model {name}: the folder has no config.json")
+        read_config(folder)
         return str(folder)
     if name.startswith((".", "/", "~")):
         raise BadInput(f"model {name}: there is no such folder")
     return _cached_folder(name) or _check_hub(name)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The model's config.json; BadInput where it is absent or none of a transformers model."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise BadInput(f"model {folder}: the folder has no config.json") from exc
+    except (OSError, ValueError) as exc:
+        raise BadInput(f"model {path} cannot be read: {exc}") from exc
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise BadInput(f"model {path} names no model_type; is it a transformers model?")
+    return config
+
+
+def positions(place: str) -> int | None:
+    """The longest input in tokens of a model in a folder; None for one that is still on the hub."""
+    if not Path(place).is_dir():
+        return None
+    config = read_config(Path(place))
+    count = config.get("max_position_embeddings")
+    if not isinstance(count, int):
+        return None
+    # RoBERTa counts its positions from pad_token_id + 1.
+    return count - 2 if config["model_type"] in ("roberta", "xlm-roberta", "camembert") else count
 
 
 def _alias_folder() -> Path:

@@ -25,7 +25,7 @@ from typing import Any
 from train_script.config import METRICS, TrainConfig, parse_arguments
 from train_script.errors import BadInput, ScriptError, TrainingFailed
 from train_script.pretrained import locate_model
-from train_script.tasks import Examples, Splits, TaskOptions, load_task
+from train_script.tasks import Examples, Splits, TaskOptions, label_key, load_task
 
 PROCESS_START = time.monotonic()
 STOPPED = 128 + signal.SIGTERM
@@ -122,7 +122,7 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         for k in range(1, config.evaluations + 1)
     }
     folder = Path(config.checkpoint_dir)
-    data = {"texts": splits.train.texts, "labels": splits.train.labels}
+    data = {"texts": splits.train.texts, "of": splits.train.labels, "labels": splits.labels}
     identity = checkpoint.identity_hash(config.identity() | data)
     progress = checkpoint.Progress(0, [], 0.0, 0.0)
     best_weights: dict[str, torch.Tensor] | None = None
@@ -268,7 +268,8 @@ def _save_predictions(folder: Path, splits: Splits, predicted: list[int]) -> Non
             splits.validation.texts, splits.validation.labels, predicted, strict=True
         ):
             row = dict(zip(splits.text_columns, texts, strict=True))
-            row |= {"label": splits.labels[label], "predicted": splits.labels[guess]}
+            row |= {label_key(splits.text_columns): splits.labels[label]}
+            row |= {"predicted": splits.labels[guess]}
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

@@ -64,7 +64,7 @@ def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
 
     Ctrl-C lets running trials save and ends; the same command goes on. A second Ctrl-C kills them.
 
-    Exit status: 0 done, 1 no trial worked, 2 bad input, 130 stopped before the end.
+    Exit status: 0 done (or budget.hours used up), 1 no trial worked, 2 bad input, 130 stopped before the end.
 
     Examples:
       tuner run sweeps/demo.yaml
@@ -99,8 +99,10 @@ def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
                 _write_report(ledger, folder)
     finally:
         folder.unlock()
-    if outcome is not Outcome.FINISHED:
+    if outcome is Outcome.STOPPED:
         print(f"{outcome.value}; `tuner run {_retype(sweep, settings, out)}` goes on")
+    if outcome is Outcome.OUT_OF_HOURS:
+        print(f"{outcome.value}; with a larger one the same command goes on")
     _print_best(ledger, folder)
     print(f"report: {folder.shown / 'report.html'}")
     if outcome is Outcome.STOPPED:

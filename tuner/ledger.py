@@ -7,12 +7,13 @@ is a user attribute; `docs/ledger.md` lists them all.
 import json
 import warnings
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.errors import RunFolderError
 from tuner.space import Point
@@ -75,31 +76,54 @@ class Ledger:
             if not is_interrupted(t) and t.state != TrialState.WAITING
         ]  # fmt: skip
 
-    def start(
-        self, attributes: Mapping[str, Any], point: Point | None, sampler: Any = None
+    def start_at(
+        self, point: Point, distributions: Mapping[str, Any], attributes: Mapping[str, Any]
     ) -> optuna.Trial:
-        """A new running trial: at `point`, or where `sampler` wants the next one."""
-        if point is not None:
-            self.study.enqueue_trial(point, user_attrs=dict(attributes))
-            return self.study.ask()
+        """A new running trial at this point, with all its attributes in one transaction.
+
+        So a process killed at any moment leaves either no trial or one that can be run again.
+        """
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(point),
+            distributions={name: distributions[name] for name in point},
+            user_attrs=dict(attributes),
+        )
+        template.datetime_start = datetime.now()
+        self.study.sampler = optuna.samplers.RandomSampler()  # nothing is left to be sampled
+        return optuna.Trial(
+            self.study, self.study._storage.create_new_trial(self.study._study_id, template)
+        )
+
+    def ask(self, sampler: optuna.samplers.BaseSampler) -> optuna.Trial:
+        """A new running trial whose point the sampler will choose; `describe` it next."""
         self.study.sampler = sampler
-        trial = self.study.ask()
-        for key, value in attributes.items():
-            trial.set_user_attr(key, value)
-        return trial
+        return self.study.ask()
+
+    def describe(self, trial: optuna.Trial, attributes: Mapping[str, Any]) -> None:
+        """Sets the attributes of an asked trial; `arguments` last, as the sign that it is whole."""
+        for key in sorted(attributes, key=lambda key: key == "arguments"):
+            trial.set_user_attr(key, attributes[key])
 
     def finish(self, trial: optuna.Trial, value: float | None, state: TrialState) -> None:
         """Records the end of a trial. Optuna keeps a pruned trial's last report as its value."""
         self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
 
     def interrupted(self) -> list[FrozenTrial]:
-        """Interrupted trials that no later trial continues, oldest first."""
+        """Interrupted trials that no later trial continues, oldest first.
+
+        One that was cut off before it knew its arguments had not begun; its place is filled anew.
+        """
         continued = {t.user_attrs.get("continues") for t in self.read_trials()}
-        return [t for t in self.read_trials() if is_interrupted(t) and t.number not in continued]
+        return [
+            t for t in self.read_trials()
+            if is_interrupted(t) and "arguments" in t.user_attrs and t.number not in continued
+        ]  # fmt: skip
 
     def close_stale(self) -> int:
         """Marks trials left running by a process that is gone; only the run's lock holder may ask."""
         stale = [t for t in self.read_trials() if t.state == TrialState.RUNNING]
+        self.study.sampler = optuna.samplers.RandomSampler()
         for frozen in stale:
             trial = optuna.Trial(self.study, frozen._trial_id)
             trial.set_user_attr("outcome", "interrupted")

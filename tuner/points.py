@@ -111,9 +111,12 @@ class Points:
         top = self.loaded.sweep.confirm.top
         if not top:
             return []
-        best = distinct(self.ledger.best_first())
+        best = self.ledger.best_first()
         default = [t for t in best if t.user_attrs.get("chosen_by") == "default"]
-        return [t for t in best if t not in default][:top] + default
+        others = [
+            t for t in distinct(best) if not any(same_point(t.params, d.params) for d in default)
+        ]
+        return others[:top] + default
 
     def _retry(self, purpose: str) -> Proposal | None:
         for trial in self.ledger.interrupted():
@@ -169,15 +172,21 @@ def _count(trials: list[FrozenTrial], *chosen_by: str) -> int:
     return sum(t.user_attrs.get("chosen_by") in chosen_by for t in trials)
 
 
-def make_pruner(kind: str) -> optuna.pruners.BasePruner:
+def make_pruner(kind: str, by_count: bool = False) -> optuna.pruners.BasePruner:
     """The pruner. Its steps are per cent of the schedule, so trials with other epochs compare.
 
-    The median rule waits for 30 % of the schedule: during warmup scores say little.
+    The median rule waits for 30 % of the schedule: during warmup scores say little. `by_count` is
+    for scripts that do not say how far they are: their steps are the evaluations' numbers.
     """
+    first = 1 if by_count else 25
     if kind == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=30, n_min_trials=3)
+        wait = 1 if by_count else 30
+        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=wait, n_min_trials=3)
     if kind == "halving":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=25, reduction_factor=2)
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
     if kind == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=25, max_resource=100, reduction_factor=2)
+        most: int | str = "auto" if by_count else 100
+        return optuna.pruners.HyperbandPruner(
+            min_resource=first, max_resource=most, reduction_factor=2
+        )
     return optuna.pruners.NopPruner()

@@ -1,5 +1,6 @@
 """What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -58,11 +59,20 @@ class View(Protocol):
         """The sweep is over."""
 
 
+class _Lines(Console):
+    """A console whose reader may leave (`tuner run … | head`): the sweep goes on without it."""
+
+    def on_broken_pipe(self) -> None:
+        """Prints nothing any more."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class PlainView:
     """A line per event, for logs and pipes."""
 
     def __init__(self) -> None:
-        self.console = Console(soft_wrap=True, highlight=False, markup=False)
+        self.console = _Lines(soft_wrap=True, highlight=False, markup=False)
 
     def changed(self, row: Row, totals: Totals) -> None:
         """One line: what happened to which trial."""

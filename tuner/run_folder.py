@@ -10,6 +10,7 @@ import os
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,6 +53,8 @@ class RunFolder:
         """The contents of sweep.json; RunFolderError where it is not a run folder."""
         try:
             identity: dict[str, Any] = json.loads(self.sweep_file.read_text())
+            if not {"name", "sweep"} <= set(identity):
+                raise RunFolderError(f"{self.sweep_file} is not what `tuner run` writes")
             return identity
         except FileNotFoundError as exc:
             raise RunFolderError(f"{self.shown} is not a run folder (no sweep.json)") from exc
@@ -160,11 +163,12 @@ class RunFolder:
 
 def find_run(name: str) -> RunFolder:
     """A run folder by its path, by its name under runs/, or by its sweep file."""
-    path = Path(name)
-    by_name = RUNS / (_name_in(path) if path.is_file() else name)
-    for candidate in (path, by_name):
-        if (candidate / "sweep.json").is_file():
-            return RunFolder(candidate)
+    path = by_name = Path(name)
+    with suppress(OSError):  # a name too long for the system
+        by_name = RUNS / (_name_in(path) if path.is_file() else name)
+        for candidate in (path, by_name):
+            if (candidate / "sweep.json").is_file():
+                return RunFolder(candidate)
     raise RunFolderError(f"there is no run at {name} or {by_name}; `tuner run` makes one")
 
 

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Scalar = bool | int | float | str
 Point = dict[str, Scalar]
+LARGEST = 2.0**53
+"""Beyond this a float no longer tells whole numbers apart."""
 
 
 class Parameter(BaseModel):
@@ -68,8 +70,10 @@ class Parameter(BaseModel):
     def _choice_problems(self, values: list[Scalar]) -> Iterator[str]:
         if not values:
             yield "choice is empty; name at least one value"
-        if len({repr(value) for value in values}) < len(values):
+        if len(set(values)) < len(values):  # 1, 1.0 and true are one value to Optuna
             yield "choice names a value twice"
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            yield "choice needs finite numbers"
         if self.scale == "log" or self.step is not None:
             yield "scale and step go with float and int, not with choice"
 
@@ -79,16 +83,16 @@ class Parameter(BaseModel):
             yield f"{form} needs [low, high], not {len(bounds)} values"
             return
         low, high = bounds
-        if not all(math.isfinite(bound) for bound in bounds):
-            yield f"{form} needs finite bounds"
+        if not all(abs(bound) <= LARGEST for bound in bounds):
+            yield f"{form} needs bounds between -{LARGEST:g} and {LARGEST:g}"
         elif low >= high:
             yield f"low {low:g} must be less than high {high:g}"
         elif self.scale == "log" and low <= 0:
             yield f"scale log needs a low above 0, not {low:g}"
         if self.step is None:
             return
-        if self.step <= 0:
-            yield f"step {self.step:g} must be more than 0"
+        if not 0 < self.step <= LARGEST:
+            yield f"step {self.step:g} must be a number above 0"
         elif self.scale == "log":
             yield "step does not go with scale log"
         elif form == "int" and not self.step.is_integer():
@@ -145,20 +149,42 @@ class Parameter(BaseModel):
         if self.scale == "log":  # an int: equal steps in log between the rounding edges
             edge_low, edge_high = math.log(low - 0.5), math.log(high + 0.5)
             return int(min(max(round(math.exp(edge_low + u * (edge_high - edge_low))), low), high))
-        grid = self.grid()
-        return grid[int(u * len(grid))]
+        return self._at(int(u * self.size))
+
+    @property
+    def size(self) -> int:
+        """How many values a choice, an int or a stepped float has; 0 for a continuous float."""
+        if self.choice is not None:
+            return len(self.choice)
+        low, high = self.bounds
+        if self.kind == "int":
+            return int((high - low) // int(self.step or 1)) + 1
+        return round((high - low) / self.step) + 1 if self.step is not None else 0
+
+    def _at(self, index: int) -> Scalar:
+        """Value `index` of the grid."""
+        if self.choice is not None:
+            return self.choice[index]
+        low, high = self.bounds
+        if self.kind == "int":
+            return int(low + index * int(self.step or 1))
+        # Rounded so that steps of 0.1 give 0.3 and not 0.30000000000000004.
+        return float(min(round(low + index * (self.step or 0.0), 12), high))
 
     def grid(self) -> list[Scalar]:
         """Every value of a choice, an int or a stepped float; empty for a continuous float."""
+        return [self._at(index) for index in range(self.size)]
+
+    def nearest(self, wanted: Scalar) -> Scalar:
+        """The value nearest to `wanted`; for a choice that is not offered, the first."""
         if self.choice is not None:
-            return list(self.choice)
+            return wanted if wanted in self.choice else self.choice[0]
         low, high = self.bounds
-        if self.kind == "int":
-            return list(range(low, high + 1, int(self.step or 1)))
-        if self.step is None:
-            return []
-        # Rounded so that 0.1 steps give 0.3 and not 0.30000000000000004.
-        return [round(low + i * self.step, 12) for i in range(round((high - low) / self.step) + 1)]
+        value = min(max(float(wanted), low), high)
+        if not self.size:
+            return float(value)
+        step = int(self.step or 1) if self.kind == "int" else float(self.step or 1)
+        return self._at(min(math.floor((value - low) / step + 0.5 - 1e-9), self.size - 1))
 
 
 class SearchSpace:
@@ -218,6 +244,10 @@ class SearchSpace:
                 point[name] = parameter.from_unit(u)
         return point
 
+    def grid_size(self) -> int:
+        """The most points that the grid can have (conditional parameters make fewer)."""
+        return math.prod(parameter.size for parameter in self.parameters.values())
+
     def grid(self) -> list[Point]:
         """Every point of the grid, each once (conditional parameters make fewer)."""
         points: dict[str, Point] = {}
@@ -235,12 +265,5 @@ class SearchSpace:
         for name, parameter in self.parameters.items():
             if not self.is_active(name, point):
                 continue
-            wanted = values[name]
-            if parameter.choice is not None:
-                point[name] = wanted if wanted in parameter.choice else parameter.choice[0]
-                continue
-            low, high = parameter.bounds
-            value = min(max(float(wanted), low), high)
-            grid = parameter.grid() if parameter.kind == "int" or parameter.step else None
-            point[name] = min(grid, key=lambda g: abs(float(g) - value)) if grid else value
+            point[name] = parameter.nearest(values[name])
         return point

@@ -2,20 +2,31 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from train_script.config import METRICS, OPTIONS, TUNABLE, check_values, default_of, value_problem
+from train_script.config import (
+    METRICS,
+    OPTIONS,
+    TUNABLE,
+    TYPES,
+    check_values,
+    default_of,
+    value_problem,
+)
 from train_script.errors import BadInput, did_you_mean
-from train_script.pretrained import locate_model
+from train_script.pretrained import locate_model, positions
 from train_script.tasks import TASKS, Splits, TaskOptions, load_task
 from tuner.errors import SweepError
 from tuner.space import Parameter, Point, Scalar, SearchSpace
 from tuner.yaml_lines import Location, line_of, parse_value, parse_yaml, read_file
 
+LARGEST_GRID = 100_000
 DEFAULT_SCRIPT = "train_script/train.py"
 OWN_SCRIPT = Path(__file__).resolve().parent.parent / "train_script" / "train.py"
 
@@ -52,7 +63,7 @@ class TaskBlock(Block):
 class Objective(Block):
     """The number by which trials are compared."""
 
-    metric: str
+    metric: Annotated[str, Field(min_length=1)]
     """A metric of the script; for your own script the name in the JSON lines it prints"""
     direction: Literal["maximize", "minimize"] | None = None
     """Known for the script's own metrics; needed for others"""
@@ -69,7 +80,7 @@ class Search(Block):
     """The share of the trials spread evenly before an adaptive sampler takes over"""
     start_with_default: bool = True
     """The first trial is the default configuration, to which the winner is compared"""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=4_000_000_000)] = 0
     """Decides every point; trial n trains with seed + n"""
 
 
@@ -192,7 +203,13 @@ def as_text(value: Scalar) -> str:
     """A value as a flag's word; Python's `repr` of a float reads back to the same number."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        text = repr(value)
+        # argparse takes -5e-05 for a flag, -0.00005 for a number.
+        return (
+            np.format_float_positional(value, trim="0") if text[0] == "-" and "e" in text else text
+        )
+    return str(value)
 
 
 def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
@@ -212,6 +229,7 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
             else f"{path}: {_dotted(place)} {message}"
         )
 
+    data = {key: value for key, value in data.items() if value is not None}  # `budget:` left blank
     data.setdefault("name", path.stem)
     script = _find_script(str(data.get("script") or DEFAULT_SCRIPT), path.parent)
     faults = list(_raw_faults(data, script))
@@ -245,12 +263,26 @@ def check_outside(loaded: LoadedSweep) -> Splits | None:
     if loaded.uses_own_script:
         for name in _models(loaded.sweep):
             try:
-                locate_model(name)
+                longest = positions(locate_model(name))
             except BadInput as exc:
                 faults.append(str(exc))
+                continue
+            wanted = _longest_input(loaded.sweep)
+            if longest is not None and wanted > longest:
+                faults.append(
+                    f"max_length {wanted} is more than the {longest} positions of model {name}"
+                )
     if faults:
         raise SweepError(faults)
     return splits
+
+
+def _longest_input(sweep: Sweep) -> int:
+    searched = sweep.space.get("max_length")
+    values = (
+        searched.values if searched else [sweep.fixed.get("max_length", default_of("max_length"))]
+    )
+    return max(int(value) for value in values)
 
 
 def _models(sweep: Sweep) -> list[str]:
@@ -278,13 +310,17 @@ def _find_script(name: str, folder: Path) -> Path | None:
     if name == DEFAULT_SCRIPT:  # also where another checkout lies in the current folder
         return OWN_SCRIPT
     for base in (folder, Path.cwd()):
-        if (base / name).is_file():
-            return (base / name).resolve()
+        with suppress(OSError):  # a name too long for the system
+            if (base / name).is_file():
+                return (base / name).resolve()
     return None
 
 
 def _raw_faults(data: Mapping[str, Any], script: Path | None) -> Iterator[tuple[Location, str]]:
     """Faults that can be told from the raw file, so that they stand beside those of its form."""
+    for place, text in _texts(data, ()):
+        if "\0" in text or not text.isprintable():
+            yield place, f"{text!r} holds a character that no program takes as an argument"
     if script is None:
         yield ("script",), f"{data.get('script')} does not exist"
     task, objective = data.get("task"), data.get("objective")
@@ -303,6 +339,18 @@ def _raw_faults(data: Mapping[str, Any], script: Path | None) -> Iterator[tuple[
             if name not in OPTIONS:
                 near = did_you_mean(str(name), TUNABLE)
                 yield (block, str(name)), f"is not an option of train_script/train.py{near}"
+
+
+def _texts(value: Any, place: Location) -> Iterator[tuple[Location, str]]:
+    """Every text in the raw file with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, (*place, str(key)))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _texts(item, (*place, i))
 
 
 def _cross_faults(sweep: Sweep, script: Path | None) -> Iterator[tuple[Location, str]]:
@@ -338,11 +386,13 @@ def _cross_faults(sweep: Sweep, script: Path | None) -> Iterator[tuple[Location,
 def _sampler_faults(sweep: Sweep, space: SearchSpace) -> Iterator[tuple[Location, str]]:
     place = ("search", "sampler")
     if sweep.search.sampler == "grid":
-        endless = [name for name, p in space.parameters.items() if not p.grid()]
+        endless = [name for name, p in space.parameters.items() if not p.size]
         for name in endless:
             yield ("space", name), "has endlessly many values; a grid needs step: or choice:"
         if not endless:
-            size = len(space.grid())
+            size = space.grid_size()
+            if size <= LARGEST_GRID:  # counted exactly where conditions make it smaller
+                size = len(space.grid())
             if size > sweep.budget.trials:
                 yield (
                     place,
@@ -377,6 +427,12 @@ def _own_script_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
             continue
         if name not in TUNABLE:
             yield ("space", name), "cannot be searched"
+        if TYPES[name] is int and parameter.kind == "float":
+            yield ("space", name), "is a whole number: write int: or choice:"
+            continue
+        if TYPES[name] is str and parameter.choice is None:
+            yield ("space", name), "is a text: write choice:"
+            continue
         for value in parameter.values:
             if problem := value_problem(name, value):
                 yield ("space", name), f"is wrong: {problem}"
@@ -390,7 +446,12 @@ def _translate(error: dict[str, Any]) -> tuple[Location, str]:
     """A pydantic error as (place, sentence)."""
     place: Location = tuple(error["loc"])
     # A union's members appear in the place; what the user wrote ends before them.
-    place = tuple(part for part in place if part not in ("bool", "constrained-str"))
+    if place[0] == "fixed" and len(place) > 2:
+        return place[:2], f"{error['input']!r} is not a number, a text, true or false"
+    if place[0] == "space" and len(place) > 4 and place[2] == "choice":
+        return place[:3], f"{error['input']!r} is not a number, a text, true or false"
+    if place[0] == "space" and len(place) > 3 and place[2] in ("when", "default"):
+        return place[:3], f"{error['input']!r} is not a value, or a list of values"
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         return (
@@ -407,7 +468,10 @@ def _translate(error: dict[str, Any]) -> tuple[Location, str]:
             f"{error['input']!r} is unknown; known: {context['expected'].replace(' or ', ', ')}",
         )
     if kind == "string_pattern_mismatch":
-        return place, f"{error['input']!r} may hold only letters, digits, dot, dash and underscore"
+        return place, (
+            f"{error['input']!r} may hold only letters, digits, dot, dash and underscore, "
+            "at most 63, and begins with a letter or a digit"
+        )
     if kind in ("dict_type", "model_type"):
         return place, f"needs keys and values, not {error['input']!r}"
     if kind == "too_short":

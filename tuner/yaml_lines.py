@@ -12,26 +12,37 @@ Location = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with two traps of YAML 1.1 taken out: `1e-5` is a number, `no` is a word."""
+    """The safe loader with YAML 1.2's plain words: `1e-5` is a number; `no`, `1:30`, `010` are not
+    a false, a 90 and an 8.
+    """
 
 
+REPLACED = {f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp")}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:bool"]
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in REPLACED]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)  # fmt: skip
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$"
+        r"|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
+    ),
+    list("-+.0123456789"),
+)
 
 
 def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
     """The data and, for each place in it, its line (from 1). SweepError names the line of a fault."""
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         lines: dict[Location, int] = {(): 1}
         if node is None:
@@ -45,8 +56,11 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
         raise SweepError([f"{name}:{line} is not valid YAML: {exc.problem}"]) from exc
     except (yaml.YAMLError, ValueError) as exc:
         raise SweepError([f"{name} is not valid YAML: {str(exc).splitlines()[0]}"]) from exc
+    except RecursionError as exc:
+        raise SweepError([f"{name} is nested too deeply"]) from exc
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _walk(node: yaml.Node, place: Location, lines: dict[Location, int], name: str) -> Any:

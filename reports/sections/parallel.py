@@ -58,7 +58,8 @@ def draw(data: dict[str, Any]) -> Drawing:
 def _dimension(axis: dict[str, Any], i: int, data: dict[str, Any]) -> dict[str, Any]:
     values = [t["values"][i] for t in data["trials"]]
     if axis["kind"] == "choice":
-        codes = [axis["choices"].index(value) for value in values]
+        names = [repr(choice) for choice in axis["choices"]]  # by repr: NaN is not equal to itself
+        codes = [names.index(repr(value)) for value in values]
         ticks = list(range(len(axis["choices"])))
         labels = [shown(choice) for choice in axis["choices"]]
         span = [-0.25, len(ticks) - 0.75]

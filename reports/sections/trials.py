@@ -12,6 +12,7 @@ def compute(table: TrialTable) -> dict[str, Any]:
     """All that the table holds of every trial."""
     return {
         "metric": table.metric,
+        "steps_are_percent": table.steps_are_percent,
         "parameters": [c.name for c in table.columns],
         "trials": [vars(t) for t in table.trials],
     }
@@ -25,7 +26,9 @@ def draw(data: dict[str, Any]) -> Drawing:
     for t in data["trials"]:
         score = "" if t["objective"] is None else f"{t['objective']:.4f}"
         if t["status"] == "pruned" and t["curve"]:
-            score = f"({t['curve'][-1][1]:.4f} at {t['curve'][-1][0]:g} %)"
+            step, value = t["curve"][-1]
+            where = f"at {step:g} %" if data["steps_are_percent"] else f"at step {step:g}"
+            score = f"({value:.4f} {where})"
         source = t["chosen_by"]
         if t["confirms"] is not None:
             source = f"confirms trial {t['confirms']}"

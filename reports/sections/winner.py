@@ -5,8 +5,8 @@ from typing import Any
 from reports.sections.drawing import Drawing, TableView, minutes, shown
 from reports.sensitivity.difference import difference
 from reports.sensitivity.seed_noise import seed_noise
-from reports.trials import STATUSES, TrialTable
-from reports.winner import Winner, find_winner, spread
+from reports.trials import STATUSES, TrialTable, as_number
+from reports.winner import Winner, confirmed_scores, find_winner, spread
 
 NAME, TITLE = "winner", "The winner"
 
@@ -14,15 +14,12 @@ NAME, TITLE = "winner", "The winner"
 def compute(table: TrialTable) -> dict[str, Any]:
     """The winning configuration, its scores on fresh seeds, the default's, and the seed noise."""
     winner = find_winner(table)
-    runs = table.finished("confirm")
-    again = {
-        number: [t.objective for t in runs if t.confirms == number and t.objective is not None]
-        for number in sorted({t.confirms for t in runs if t.confirms is not None})
-    }
-    groups = [scores for scores in again.values() if scores]
+    again = {number: list(by_seed.values()) for number, by_seed in confirmed_scores(table).items()}
+    groups = list(again.values())
+    runs = [t for t in table.trials if t.purpose == "confirm"]
     noise = seed_noise(groups)
     gain = None
-    if winner is not None and winner.number != winner.default_number:
+    if winner is not None and not winner.is_default:
         gain = difference(winner.confirmed, winner.default_confirmed)
     finished = [t.objective for t in table.finished("search") if t.objective is not None]
     return {
@@ -31,7 +28,9 @@ def compute(table: TrialTable) -> dict[str, Any]:
         "winner": vars(winner) if winner else None,
         "seed_noise": vars(noise) if noise else None,
         "gain_over_default": vars(gain) if gain else None,
-        "confirmation_runs": len(runs),
+        "noise_runs": sum(len(group) for group in groups if len(group) > 1),
+        "confirmation_lost": sum(t.status in ("failed", "interrupted") for t in runs)
+        - sum(t.status == "interrupted" and _went_on(table, t.number) for t in runs),
         "confirmed_configurations": len(groups),
         "confirmed": [
             _confirmed_row(table, number, scores, winner)
@@ -41,8 +40,12 @@ def compute(table: TrialTable) -> dict[str, Any]:
         "counts": {status: table.count(status) for status in STATUSES if table.count(status)},
         "search_scores": {"lowest": min(finished), "highest": max(finished)} if finished else None,
         "trial_seconds": round(sum(t.wall_seconds or 0.0 for t in table.trials), 3),
-        "elapsed_seconds": table.facts.get("elapsed_seconds"),
+        "elapsed_seconds": as_number(table.facts.get("elapsed_seconds")),
     }
+
+
+def _went_on(table: TrialTable, number: int) -> bool:
+    return any(t.continues == number for t in table.trials)
 
 
 def _confirmed_row(
@@ -112,7 +115,12 @@ def _confirmation(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         f"{found}; on {_seeds(confirmed)} {spread(confirmed)}"
         + (" (mean ± standard deviation)." if len(confirmed) > 1 else "."),
     ]
-    if winner["default_number"] == winner["number"]:
+    if data["confirmation_lost"]:
+        sentences.append(
+            f"{data['confirmation_lost']} of the confirmation runs failed or were cut short; "
+            "configurations are compared on the seeds that all of them have."
+        )
+    if winner["is_default"]:
         sentences.append(
             "It is the default configuration: the search found nothing that does better "
             "on fresh seeds."
@@ -124,7 +132,7 @@ def _confirmation(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         sentences.append(
             f"From seed to seed the score of one configuration varies by {noise['estimate']:.4f} "
             f"(standard deviation; {noise['level']:.0%} interval {noise['low']:.4f} to "
-            f"{noise['high']:.4f}, from {data['confirmation_runs']} confirmation runs). "
+            f"{noise['high']:.4f}, from {data['noise_runs']} confirmation runs). "
             "A difference between two trials that is not well above this may be luck."
         )
     return sentences

@@ -116,6 +116,26 @@ def test_hopeless_trial_is_pruned_and_its_process_ended(run_sweep, mode):
     assert max(last.intermediate_values) < 100
 
 
+@pytest.mark.parametrize("mode", ["long", "nested", "compact", "plain", "deep", "binary", "late"])
+def test_odd_output_is_read_for_what_it_says(run_sweep, mode):
+    _, ledger = run_sweep(
+        space={"x": {"choice": [1e-3]}}, fixed={"k": 1, "mode": mode},
+        search={"sampler": "grid"}, budget={"trials": 1},
+    )  # fmt: skip
+    (trial,) = ledger.read_trials()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == pytest.approx(0.9)
+
+
+def test_crash_is_told_with_its_last_words(run_sweep):
+    _, ledger = run_sweep(
+        space={"mode": {"choice": ["abort", "well"]}}, fixed={"x": 0.001},
+        search={"sampler": "grid"}, budget={"trials": 2},
+    )  # fmt: skip
+    (failed,) = [t for t in ledger.read_trials() if t.state == TrialState.FAIL]
+    assert failed.user_attrs["failure"] == "ended by SIGABRT: an assertion in C"
+
+
 def test_script_deaf_to_sigterm_is_killed(run_sweep, monkeypatch):
     monkeypatch.setattr("tuner.processes.KILL_AFTER_SECONDS", 0.3)
     outcome, ledger = run_sweep(

@@ -81,11 +81,57 @@ def test_winner_section_says_what_the_numbers_say(confirmed):
 def test_winner_is_called_better_only_where_the_seeds_say_so(scores, words):
     study = study_of(
         trial(0.5, chosen_by="default"),
-        trial(0.9),
+        trial(0.9, params={"rate": 1e-2, "depth": 3, "kind": "b"}),
         *(trial(v, purpose="confirm", confirms=0, seed=i) for i, v in enumerate((0.50, 0.51))),
         *(trial(v, purpose="confirm", confirms=1, seed=i) for i, v in enumerate(scores)),
     )
     assert words in " ".join(sentences(study)["winner"].sentences)
+
+
+def test_failed_confirmation_run_does_not_hand_the_win_to_the_default():
+    study = study_of(
+        trial(0.1, chosen_by="default"),
+        trial(0.9, params={"rate": 1e-2, "depth": 3, "kind": "b"}),
+        trial(0.1, purpose="confirm", confirms=0, seed=10),
+        trial(0.1, purpose="confirm", confirms=0, seed=11),
+        trial(0.9, purpose="confirm", confirms=1, seed=10),
+        trial(None, TrialState.FAIL, purpose="confirm", confirms=1, seed=11),
+    )
+    assert find_winner(read_table(study)).number == 1
+    text = " ".join(sentences(study)["winner"].sentences)
+    assert "1 of the confirmation runs failed or were cut short" in text
+    assert "from 2 confirmation runs" in text
+
+
+def test_winner_with_the_defaults_point_is_called_the_default():
+    study = study_of(trial(0.5, chosen_by="default"), trial(0.6))
+    assert find_winner(read_table(study)).is_default
+
+
+def test_attributes_of_other_peoples_studies_may_hold_anything(tmp_path):
+    study = study_of(
+        trial(0.5, metrics="text", stderr_tail=None, arguments=None, wall_seconds="12", seed="x"),
+        trial(0.6, metrics=[1], confirms={}, failure=None),
+    )
+    study.set_user_attr("elapsed_seconds", "long")
+    study.set_user_attr("machine", [])
+    write_report(study, tmp_path)
+
+
+def test_half_a_character_does_not_stop_the_report(tmp_path):
+    write_report(study_of(trial(0.5, metrics={"note": "\ud800"}), trial(0.6)), tmp_path)
+    assert "\\ud800" in (tmp_path / "report.json").read_text()
+
+
+def test_steps_of_other_peoples_studies_are_not_called_per_cent():
+    pruned = trial(0.2, TrialState.PRUNED, curve=[(3, 0.2)])
+    rows = sentences(study_of(pruned, trial(0.5)))["trials"].tables[0].rows
+    assert "(0.2000 at step 3)" in rows[0]
+
+
+def test_time_of_a_killed_trial_is_unknown_and_not_the_pause():
+    table = read_table(study_of(trial(None, TrialState.FAIL, outcome="interrupted"), trial(0.5)))
+    assert table.trials[0].wall_seconds is None
 
 
 def test_unconfirmed_winner_is_called_optimistic():

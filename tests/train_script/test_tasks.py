@@ -125,12 +125,37 @@ def file_options(path, **more):
         (["text\tlabel", "a\t"], "x.tsv", "x.tsv:2 has no label"),
         (["text,label", '"a,1'], "x.csv", "x.csv:2 is not valid CSV"),
         (["a"], "x.parquet", "unknown kind of file"),
+        (["text,label"], "x.csv", "has 0 examples"),
+        ([""], "x.jsonl", "has 0 examples"),
+        (['{"text": "a", "label": null}'], "x.jsonl", "x.jsonl:1 'label' is null"),
+        (['{"text": "a\\ud83d", "label": 1}'], "x.jsonl", "x.jsonl:1 'text' has half a character"),
     ],
 )  # fmt: skip
 def test_faulty_file_is_explained(tmp_path, lines, name, fault):
     write(tmp_path / name, lines)
     with pytest.raises(BadInput, match=fault):
         load_task("file", file_options(tmp_path / name))
+
+
+def test_text_column_named_label_is_not_overwritten(tmp_path):
+    write(tmp_path / "x.csv", ["label,y", *(f"words {i},{i % 2}" for i in range(20))])
+    options = TaskOptions(data=str(tmp_path / "x.csv"), text_columns=("label",), label_column="y")
+    splits = load_task("file", options)
+    write_prepared(splits, tmp_path / "data")
+    assert load_task("file", TaskOptions(data=str(tmp_path / "data"))).train == splits.train
+
+
+def test_labels_have_one_order_whatever_python_thinks_of_them(tmp_path):
+    from train_script.tasks.file import _sorted_labels
+
+    assert _sorted_labels({"10", "9", "9.0"}) == ("9", "9.0", "10")
+    assert _sorted_labels({"nan", "0", "1"}) == ("0", "1", "nan")
+
+
+def test_line_separator_in_a_csv_field_is_text(tmp_path):
+    write(tmp_path / "x.csv", ["text,label", *(f"a\u2028b\x0cc {i},{i % 2}" for i in range(10))])
+    splits = load_task("file", file_options(tmp_path / "x.csv"))
+    assert len(splits.train) + len(splits.validation) == 10
 
 
 def test_missing_file_is_named(tmp_path):

@@ -185,6 +185,23 @@ def test_checkpoint_of_another_configuration_is_not_used(tiny_bert, tmp_path):
     assert "goes on" not in err
 
 
+def test_checkpoint_of_other_data_is_not_used(tiny_bert, tmp_path):
+    def data(texts):
+        lines = [f"the doctor {texts} {i},{i % 2}" for i in range(48)]
+        (tmp_path / "x.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+
+    options = LONG | {"task": "file", "data": tmp_path / "x.csv", "text_columns": "text",
+                      "label_column": "label", "metric": "eval_loss"}  # fmt: skip
+    data("praised")
+    process = start(tiny_bert, tmp_path, **options)
+    process.stdout.readline()
+    process.terminate()
+    process.communicate(timeout=60)
+    data("blamed")
+    _, err = start(tiny_bert, tmp_path, **(options | {"epochs": 40})).communicate(timeout=60)
+    assert "goes on" not in err
+
+
 def fails(capsys, *arguments):
     status = main(list(arguments))
     err = capsys.readouterr().err
@@ -206,6 +223,10 @@ def test_bad_input_is_one_sentence_and_status_2(tiny_bert, capsys):
     )  # fmt: skip
     status, last = fails(capsys, *words(tiny_bert, max_length=512))
     assert (status, "max_length 512 is more than the 64 positions" in last) == (2, True)
+    Path("broken").mkdir()
+    Path("broken/config.json").write_text("{}")
+    status, last = fails(capsys, *words("./broken"))
+    assert (status, "names no model_type" in last) == (2, True)
     status, last = fails(capsys, *words("./nowhere"))
     assert (status, "there is no such folder" in last) == (2, True)
     status, last = fails(capsys, *words(tiny_bert, task="mrpc", data="nowhere"))

@@ -159,6 +159,39 @@ def test_killed_orchestrator_loses_no_finished_trial(tuner, write_sweep, tmp_pat
     assert not any(t["status"] == "running" for t in trials)
 
 
+def test_killed_orchestrator_takes_its_trials_with_it(write_sweep):
+    import psutil
+
+    path = write_sweep(fixed={"sleep": 30}, budget={"trials": 2, "parallel": 2})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "run", str(path)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while "trial   1 started" not in process.stdout.readline():
+        pass
+    time.sleep(0.5)  # until the scripts themselves have begun
+    children = psutil.Process(process.pid).children()
+    process.kill()
+    process.communicate()
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    assert len(gone) == 2
+    assert not alive
+
+
+def test_reader_that_leaves_does_not_end_the_sweep(write_sweep, tmp_path):
+    path = write_sweep(budget={"trials": 3})
+    command = f"{sys.executable} -m tuner.cli run {path} | head -1"
+    subprocess.run(command, shell=True, check=True, capture_output=True,
+                   env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    deadline = time.monotonic() + 60
+    result = tmp_path / "runs/toy/report.json"
+    while not result.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    trials = json.loads(result.read_text())["sections"]["trials"]["trials"]
+    assert sum(t["status"] == "finished" for t in trials) == 3
+
+
 def test_live_table_on_a_terminal(write_sweep):
     """A real pseudo-terminal, as a person has it."""
     import pty

@@ -26,12 +26,26 @@ def score(point):
     return 1 - (math.log10(point["x"]) + 3) ** 2 - 0.1 * point["k"]
 
 
+def begin(points, proposal):
+    """Starts the proposed trial as a backend does."""
+    if proposal.point is not None:
+        distributions = points.space.distributions()
+        attributes = proposal.attributes | {"arguments": []}
+        trial = points.ledger.start_at(proposal.point, distributions, attributes)
+        assert points.space.suggest(trial) == proposal.point
+        return trial, proposal.point
+    trial = points.ledger.ask(proposal.sampler)
+    point = points.space.suggest(trial)
+    points.ledger.describe(trial, proposal.attributes | {"arguments": []})
+    return trial, point
+
+
 def play(points, count=None, until_confirmed=False):
     """Runs the search to its end (or `count` trials) with the closed form in place of a script."""
     for phase in (points.next_search, points.next_confirm)[: 2 if until_confirmed else 1]:
         while proposal := phase():
-            trial = points.ledger.start(proposal.attributes, proposal.point, proposal.sampler)
-            points.ledger.finish(trial, score(points.space.suggest(trial)), TrialState.COMPLETE)
+            trial, point = begin(points, proposal)
+            points.ledger.finish(trial, score(point), TrialState.COMPLETE)
             if count is not None and len(points.ledger.read_trials()) >= count:
                 return
 
@@ -129,8 +143,7 @@ def test_interrupted_trial_is_run_again_with_its_point_and_seed(make):
     points = make(budget={"trials": 4})
     play(points, count=3)
     proposal = points.next_search()
-    trial = points.ledger.start(proposal.attributes, proposal.point, proposal.sampler)
-    point = points.space.suggest(trial)
+    _, point = begin(points, proposal)
     points.ledger.close_stale()
     again = points.next_search()
     assert (again.point, again.seed) == (point, proposal.seed)
@@ -138,6 +151,48 @@ def test_interrupted_trial_is_run_again_with_its_point_and_seed(make):
     play(points)
     assert len(points.ledger.counted("search")) == 4
     assert points.next_search() is None
+
+
+def test_trial_cut_off_before_it_began_is_replaced_and_not_repeated(make):
+    """Killed between Optuna's ask and the attributes, at each moment there is."""
+    points = make(budget={"trials": 6}, search={"space_filling": 0.2})
+    play(points, count=3)
+    points.ledger.ask(points.next_search().sampler)
+    half = points.next_search()
+    trial = points.ledger.ask(half.sampler)
+    points.space.suggest(trial)
+    points.ledger.describe(trial, {"purpose": "search"})
+    points.ledger.close_stale()
+    assert points.ledger.interrupted() == []
+    play(points)
+    done = points.ledger.counted("search")
+    assert len(done) == 6
+    assert all({"purpose", "seed", "chosen_by", "arguments"} <= set(t.user_attrs) for t in done)
+    assert all(t.params for t in done)
+
+
+def test_default_that_the_search_repeats_is_still_confirmed_as_the_default(make):
+    points = make(
+        space={"k": {"int": [1, 2], "default": 1}, "x": {"choice": [0.001], "default": 0.001}},
+        budget={"trials": 6}, confirm={"top": 1, "seeds": 1},
+    )  # fmt: skip
+    play(points, until_confirmed=True)
+    confirmed = [t.user_attrs["confirms"] for t in points.ledger.read_trials("confirm")]
+    points_confirmed = [points.ledger.read_trials()[n].params["k"] for n in confirmed]
+    assert 0 in confirmed
+    assert sorted(points_confirmed) == [1, 2]
+
+
+def test_pruner_counts_evaluations_where_a_script_gives_no_fraction():
+    study = optuna.create_study(direction="maximize", pruner=make_pruner("median", by_count=True))
+    for value in range(5):
+        trial = study.ask()
+        for step in (1, 2, 3):
+            trial.report(float(value), step)
+        study.tell(trial, float(value))
+    hopeless = study.ask()
+    hopeless.report(0.5, 2)
+    assert hopeless.should_prune()
 
 
 def test_median_pruner_compares_equal_shares_of_the_schedule():

@@ -24,7 +24,7 @@ def space(**parameters):
         ({"int": [2, 2]}, "low 2 must be less than high 2"),
         ({"float": [0.0, 1.0], "scale": "log"}, "scale log needs a low above 0"),
         ({"float": [1.0]}, "needs [low, high], not 1 values"),
-        ({"float": [0.0, math.inf]}, "finite bounds"),
+        ({"float": [0.0, math.inf]}, "needs bounds between"),
         ({"choice": []}, "choice is empty"),
         ({"choice": [1, 1]}, "names a value twice"),
         ({"choice": [1], "scale": "log"}, "not with choice"),

@@ -4,7 +4,7 @@ import pytest
 
 from train_script.config import parse_arguments
 from tuner.errors import SweepError
-from tuner.sweep import load_sweep
+from tuner.sweep import check_outside, load_sweep
 
 GOOD = """\
 name: good
@@ -90,6 +90,19 @@ budget: {trials: "24"}
         ("space.batch_size.when.epochs=3", "names epochs, which is not in space"),
         ("budget.trials=0", "budget.trials 0 is wrong"),
         ("budget.hours=-1", "budget.hours -1 is wrong"),
+        ("space.epochs.float=[1.0, 2.0]", "space.epochs is a whole number: write int: or choice:"),
+        ("space.schedule.int=[1, 2]", "space.schedule is a text: write choice:"),
+        ("space.batch_size.choice=[16, 16.0]", "names a value twice"),
+        ("space.batch_size.choice=[16, .nan]", "choice needs finite numbers"),
+        ("space.epochs.int=[1, 1000000000000000000000]", "needs bounds between"),
+        ("space.weight_decay={float: [0, 1], step: .inf}", "must be a number above 0"),
+        ("fixed.dropout=null", "fixed.dropout None is not a number, a text, true or false"),
+        ("objective.metric=", "objective.metric"),
+        ("search.seed=5000000000", "less than or equal to 4000000000"),
+        ("budget.trials=010", "'010' is wrong: input should be a valid integer"),
+        ("name=" + "x" * 70, "at most 63"),
+        ('fixed.schedule="a\\0b"', "a character that no program takes"),
+        ("script=" + "x" * 5000, "does not exist"),
     ],
 )  # fmt: skip
 def test_impossible_setting_is_explained(faults, setting, fault):
@@ -118,11 +131,42 @@ def test_grid_larger_than_the_budget_is_refused(faults):
         ("- a\n- b\n", "is not a sweep file"),
         ("name: [x\n", "s.yaml:2 is not valid YAML"),
         ("name: x\nname: y\n", "s.yaml:2 name stands twice; remove one"),
+        ("a: \x01\n", "is not valid YAML"),
+        ("[" * 3000, "is nested too deeply"),
         ("a: !!python/object/apply:os.system [ls]\n", "is not valid YAML"),
     ],
 )
 def test_file_that_is_no_sweep_is_explained(faults, text, fault):
     assert fault in faults(text)[0]
+
+
+def test_huge_spaces_are_answered_at_once(load, faults):
+    import time
+
+    began = time.monotonic()
+    huge = load(GOOD, "space.epochs={int: [1, 1000]}", "fixed.max_length=16")
+    assert huge.default_point()["epochs"] == 3
+    text = GOOD.replace("{float: [1e-5, 1.0e-4], scale: log}", "{float: [0.1, 1], step: 1.0e-8}")
+    assert "more than budget.trials" in faults(text, "search.sampler=grid")[0]
+    assert time.monotonic() - began < 3
+
+
+def test_negative_values_are_words_that_argparse_reads_as_numbers(load):
+    from tuner.sweep import as_text
+
+    assert as_text(-5e-05) == "-0.00005"
+    assert float(as_text(-1.2345678901234567e-07)) == -1.2345678901234567e-07
+    assert as_text(3e-05) == "3e-05"
+
+
+def test_block_left_blank_has_its_defaults(load):
+    assert load(GOOD + "budget:\n").sweep.budget.trials == 20
+
+
+def test_input_longer_than_the_model_is_refused_before_any_trial(load, tiny_bert):
+    loaded = load(GOOD.replace("minilm-l6", str(tiny_bert)), "fixed.max_length=100")
+    with pytest.raises(SweepError, match="max_length 100 is more than the 64 positions"):
+        check_outside(loaded)
 
 
 def test_missing_file_is_one_sentence(tmp_path):

@@ -9,6 +9,7 @@ from train_script.tasks.base import Examples, Splits, Task, TaskOptions
 from train_script.tasks.prepared import (
     fingerprint,
     is_prepared,
+    label_key,
     load_splits,
     read_prepared,
     write_prepared,
@@ -34,5 +35,5 @@ def load_task(name: str, options: TaskOptions) -> Splits:
 
 __all__ = [
     "TASKS", "Examples", "Splits", "Task", "TaskOptions",
-    "find_task", "fingerprint", "load_task", "write_prepared",
+    "find_task", "fingerprint", "label_key", "load_task", "write_prepared",
 ]  # fmt: skip

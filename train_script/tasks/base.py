@@ -89,6 +89,10 @@ def draw_validation(splits: Splits, fraction: float, seed: int) -> Splits:
     """Sets a stratified share of the training examples apart where there is no validation split."""
     if splits.validation is not None:
         return splits
+    if len(splits.train) < 2:
+        raise BadInput(
+            f"{splits.source} has {len(splits.train)} examples; a split needs two or more"
+        )
     count = max(1, round(fraction * len(splits.train)))
     rows = stratified_rows(splits.train.labels, count, np.random.default_rng([seed, 2]))
     rest = np.setdiff1d(np.arange(len(splits.train)), rows)

@@ -4,6 +4,7 @@
 Without a validation file a share of the training data is set apart.
 """
 
+import math
 from pathlib import Path
 
 from train_script.errors import BadInput
@@ -71,9 +72,12 @@ def _read(path: Path, options: TaskOptions) -> list[tuple[tuple[str, ...], str]]
 
 def _sorted_labels(labels: set[str]) -> tuple[str, ...]:
     try:
-        return tuple(sorted(labels, key=float))
+        numbers = {label: float(label) for label in labels}
     except ValueError:
         return tuple(sorted(labels))
+    if not all(math.isfinite(number) for number in numbers.values()):
+        return tuple(sorted(labels))
+    return tuple(sorted(labels, key=lambda label: (numbers[label], label)))
 
 
 TASK = Task("file", "eval_accuracy", read, help="your own TSV, CSV or JSONL")

@@ -44,11 +44,12 @@ def write_prepared(splits: Splits, folder: Path) -> str:
     """Writes the splits and returns their fingerprint."""
     folder.mkdir(parents=True, exist_ok=True)
     hashes, rows = {}, {}
+    label_column = label_key(splits.text_columns)
     for name, part in _parts(splits):
         lines = [
             json.dumps(
                 dict(zip(splits.text_columns, texts, strict=True))
-                | {"label": splits.labels[label]},
+                | {label_column: splits.labels[label]},
                 ensure_ascii=False,
             )
             for texts, label in zip(part.texts, part.labels, strict=True)
@@ -59,10 +60,16 @@ def write_prepared(splits: Splits, folder: Path) -> str:
         rows[name] = len(part)
     mark = {
         "task": splits.task, "labels": splits.labels, "text_columns": splits.text_columns,
+        "label_column": label_column,
         "source": splits.source, "split": splits.split, "rows": rows, "sha256": hashes,
     }  # fmt: skip
     _write_atomically(folder / MARK, (json.dumps(mark, indent=2) + "\n").encode())
     return _fingerprint(mark)
+
+
+def label_key(text_columns: tuple[str, ...]) -> str:
+    """`label`, or `label_` where a text column has that name already."""
+    return "label_" if "label" in text_columns else "label"
 
 
 def fingerprint(folder: Path) -> str:
@@ -88,7 +95,7 @@ def read_prepared(folder: str, expected_task: str) -> Splits:
             raise BadInput(f"{root / name} was changed after the sweep began")
         records = [json.loads(line) for line in content.decode().split("\n") if line]
         texts = [tuple(record[column] for column in columns) for record in records]
-        parts[name] = Examples(texts, [index[record["label"]] for record in records])
+        parts[name] = Examples(texts, [index[record[mark["label_column"]]] for record in records])
     return Splits(
         mark["task"], labels, columns, parts["train.jsonl"], parts["validation.jsonl"],
         parts.get("test.jsonl"), mark["source"], mark["split"],

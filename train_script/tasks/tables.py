@@ -1,6 +1,7 @@
 """Reading rows from TSV, CSV and JSONL; every fault names the file and the line."""
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,7 +49,7 @@ def read_columns(path: Path, columns: list[str]) -> Iterator[tuple[int, list[str
         return
     text = read_text(path)
     if kind == "CSV":
-        reader = csv.reader(text.splitlines(keepends=True), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)  # not splitlines: U+2028
         rows = _csv_rows(path, reader)
     else:
         lines = enumerate(text.split("\n"), start=1)
@@ -95,8 +96,15 @@ def _json_columns(path: Path, columns: list[str]) -> Iterator[tuple[int, list[st
         for column in columns:
             if column not in row:
                 raise BadInput(f"{path}:{number} has no {column!r}{did_you_mean(column, row)}")
-        yield number, [_as_text(row[column]) for column in columns]
+        yield number, [_as_text(row[column], f"{path}:{number} {column!r}") for column in columns]
 
 
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _as_text(value: object, place: str) -> str:
+    if value is None:
+        raise BadInput(f"{place} is null")
+    text = value if isinstance(value, str) else json.dumps(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise BadInput(f"{place} has half a character (a lone surrogate)") from exc
+    return text

@@ -27,10 +27,12 @@ from tuner.points import Points, Proposal, make_pruner
 from tuner.processes import Event, TrialProcess, describe_exit, metric_pattern
 from tuner.progress import Row, Totals, View, shown_score
 from tuner.run_folder import RunFolder
+from tuner.space import Point
 from tuner.sweep import LoadedSweep
 
 FAILURES_WITHOUT_SUCCESS = 5
 POLL_SECONDS = 0.25
+NOTE_SECONDS = 10.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is gone
 
 
@@ -97,6 +99,7 @@ class _Running:
     value: float | None = None
     final: dict[str, Any] | None = None
     pruned: bool = False
+    by_count: bool = False
     cut_short: str = ""
 
     def reached_end(self) -> bool:
@@ -121,6 +124,7 @@ class _LocalRun:
         self.ledger.study.pruner = make_pruner(self.sweep.search.pruner)
         self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
         self.started = time.monotonic()
+        self.noted = self.started
         self.failures = 0
         self.durations: list[float] = []
 
@@ -138,6 +142,12 @@ class _LocalRun:
 
     def _elapsed(self) -> float:
         return round(self.spent_before + time.monotonic() - self.started, 3)
+
+    def _note_elapsed(self) -> None:
+        """Now and then, so that a killed sweep does not get its hours back."""
+        if time.monotonic() - self.noted > NOTE_SECONDS:
+            self.noted = time.monotonic()
+            self.ledger.set("elapsed_seconds", self._elapsed())
 
     def _phase(self, next_proposal: Any) -> Outcome:
         """Keeps `parallel` trials running until there is no next one and none is left."""
@@ -157,15 +167,14 @@ class _LocalRun:
             if not self.running:
                 return Outcome.FINISHED
             self._handle_events()
+            self._note_elapsed()
             self._give_up_if_nothing_works()
 
     def _start(self, proposal: Proposal) -> None:
-        trial = self.ledger.start(proposal.attributes, proposal.point, proposal.sampler)
-        point = self.points.space.suggest(trial)
+        trial, point = self._new_trial(proposal)
         folder = self.folder.trial(trial.number)
         self._take_over_checkpoint(proposal, folder)
         arguments = self.loaded.arguments(point, proposal.seed)
-        trial.set_user_attr("arguments", arguments)
         gpu = self._take_gpu()
         process = TrialProcess(
             trial.number, [sys.executable, str(self.loaded.script), *arguments],
@@ -176,6 +185,21 @@ class _LocalRun:
         may_prune = proposal.attributes["purpose"] == "search" and chosen_by != "default"
         self.running[trial.number] = _Running(trial, proposal, process, row, gpu, may_prune)
         self.view.changed(row, self._totals())
+
+    def _new_trial(self, proposal: Proposal) -> tuple[optuna.Trial, Point]:
+        """The trial in the ledger, and its point."""
+        space = self.points.space
+        if proposal.point is not None:
+            arguments = self.loaded.arguments(proposal.point, proposal.seed)
+            attributes = proposal.attributes | {"arguments": arguments}
+            trial = self.ledger.start_at(proposal.point, space.distributions(), attributes)
+            return trial, proposal.point
+        assert proposal.sampler is not None
+        trial = self.ledger.ask(proposal.sampler)
+        point = space.suggest(trial)
+        arguments = self.loaded.arguments(point, proposal.seed)
+        self.ledger.describe(trial, proposal.attributes | {"arguments": arguments})
+        return trial, point
 
     def _take_over_checkpoint(self, proposal: Proposal, folder: Path) -> None:
         continues = proposal.attributes.get("continues")
@@ -219,13 +243,15 @@ class _LocalRun:
 
     def _handle_events(self) -> None:
         self.view.tick()
-        for running in self.running.values():
-            running.process.kill_if_deaf()
+        for each in self.running.values():
+            each.process.kill_if_deaf()
         try:
             event = self.events.get(timeout=POLL_SECONDS)
         except queue.Empty:
             return
-        running = self.running[event.number]
+        running = self.running.get(event.number)
+        if running is None:  # a late word of a trial that has ended
+            return
         if event.line is not None:
             self._on_line(running, event.line)
         else:
@@ -233,11 +259,10 @@ class _LocalRun:
             self._on_exit(running, event.exit_status)
 
     def _on_line(self, running: _Running, line: str) -> None:
-        found = self.pattern.search(line)
-        if not found:
-            return
-        value = float(found.group(1).replace("Infinity", "inf"))
         record = _json_object(line)
+        value = self._objective_in(line, record)
+        if value is None:
+            return
         running.value = value
         if record.get("final"):
             running.final = record
@@ -246,6 +271,10 @@ class _LocalRun:
         fraction = _share_done(record)
         # A script that does not say how far it is: compare by the number of its evaluations.
         step = len(running.evaluations) if fraction is None else round(100 * fraction)
+        if fraction is None and not running.by_count:
+            running.by_count = True
+            running.trial.set_user_attr("steps", "evaluations")
+            self.ledger.study.pruner = make_pruner(self.sweep.search.pruner, by_count=True)
         if step in running.reported or not math.isfinite(value):
             return
         running.reported.add(step)
@@ -258,6 +287,14 @@ class _LocalRun:
         if may_prune and running.trial.should_prune():
             running.pruned = True
             running.process.stop()
+
+    def _objective_in(self, line: str, record: Mapping[str, Any]) -> float | None:
+        """The objective that a line reports: of its JSON object, else where the regex finds it."""
+        value = record.get(self.sweep.objective.metric)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        found = None if record else self.pattern.search(line)
+        return float(found.group(1)) if found else None
 
     def _on_exit(self, running: _Running, status: int) -> None:
         """Records how the trial ended; a trial that ended well in spite of a stop is finished."""
@@ -305,26 +342,26 @@ class _LocalRun:
         self.view.changed(row, self._totals())
 
     def _remove_models(self) -> None:
-        """Keeps the models of the best trials, which one of may become the winner."""
-        keep = {t.number for t in self.ledger.best_first()[: max(1, self.sweep.confirm.top)]}
+        """Keeps the models of the trials of which one may become the winner."""
+        keep = {t.number for t in [*self.ledger.best_first()[:1], *self.points.candidates()]}
         keep |= set(self.running)
-        for model in (self.folder.path / "trials").glob("*/model"):
-            if int(model.parent.name) not in keep:
+        kept = {self.folder.trial(number).name for number in keep}
+        for model in (self.folder.path / "trials").glob("[0-9]*/model"):
+            if model.parent.name not in kept:
                 shutil.rmtree(model, ignore_errors=True)
 
     def _stop_running(self, why: str, outcome: Outcome) -> Outcome:
         """Lets running trials write their checkpoints and end; a second signal kills them."""
         if self.running:
             self.view.say(f"{why}: waiting for {len(self.running)} running trial(s) to save")
-        asked = self.asked.times
         for running in self.running.values():
-            running.cut_short = running.cut_short or why
+            if not running.pruned:
+                running.cut_short = why
             running.process.stop()
         while self.running:
-            if self.asked.times > max(asked, 1):
-                asked = self.asked.times
+            if self.asked.times > 1:
                 for running in self.running.values():
-                    running.process.stop()
+                    running.process.kill()
             self._handle_events()
         return outcome
 
@@ -375,6 +412,6 @@ def _json_object(line: str) -> dict[str, Any]:
     """The line's JSON object; empty for a line that holds the metric in another form."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
