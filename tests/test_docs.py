@@ -42,10 +42,15 @@ def commands():
 def place(tmp_path_factory):
     """A folder as the documentation assumes it: the sweeps, MRPC's files, a study, a finished run."""
     folder = tmp_path_factory.mktemp("docs")
-    for name in ("sweeps", "train_script"):
+    for name in ("sweeps", "train_script", "bench"):
         shutil.copytree(ROOT / name, folder / name)
     data = folder / "path" / "to" / "MRPC"
     data.mkdir(parents=True)
+    cola = folder / "path" / "to" / "CoLA"
+    cola.mkdir()
+    sentences = [f"source\t{i % 2}\t\tsentence {i} ." for i in range(40)]
+    for name in ("in_domain_train.tsv", "in_domain_dev.tsv", "out_of_domain_dev.tsv"):
+        (cola / name).write_text("\n".join(sentences) + "\n")
     rows = [f"{i % 2}\t{i}\t{i}\tsentence {i} .\tphrase {i} ." for i in range(40)]
     for name in ("train.tsv", "dev.tsv"):
         (data / name).write_text("\n".join(["Quality\tid\tid\ta\tb", *rows]) + "\n")
@@ -60,7 +65,7 @@ def shell(command, folder):
     words = shlex.split(command)
     if words[:2] == ["tuner", "run"]:
         words += [word for setting in SHORT for word in ("--set", setting)]
-    if words[0] == "python" and "--help" not in words:
+    if words[:2] == ["python", "train_script/train.py"] and "--help" not in words:
         words += ["--train_limit", "32", "--epochs", "1", "--max_length", "16"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(
