@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from train_script.config import METRICS, OPTIONS, TYPES
 from train_script.tasks import TASKS
 from tuner.space import Parameter
-from tuner.sweep import Budget, Confirm, Objective, Search, Sweep, TaskBlock
+from tuner.sweep_file import Budget, Confirm, Objective, Search, Sweep, TaskBlock
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 BLOCKS: dict[str, type[BaseModel]] = {

@@ -1,0 +1,187 @@
+"""What can be wrong in a sweep file, each fault as (place, sentence)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from train_script.config import METRICS, OPTIONS, TUNABLE, TYPES, check_values, value_problem
+from train_script.errors import did_you_mean
+from train_script.tasks import TASKS
+from tuner.space import Parameter, SearchSpace
+from tuner.sweep_file import Budget, Confirm, Objective, Search, Sweep, TaskBlock
+from tuner.yaml_lines import Location
+
+LARGEST_GRID = 100_000
+
+
+def raw_faults(data: Mapping[str, Any], own_script: bool) -> Iterator[tuple[Location, str]]:
+    """Faults that can be told from the raw file, so that they stand beside those of its form."""
+    for place, text in _texts(data, ()):
+        if "\0" in text or not text.isprintable():
+            yield place, f"{text!r} holds a character that no program takes as an argument"
+    task, objective = data.get("task"), data.get("objective")
+    if isinstance(task, dict) and (name := str(task.get("name", "file"))) not in TASKS:
+        yield ("task", "name"), f"{name!r} is unknown{did_you_mean(name, TASKS)}"
+    if not own_script:
+        return
+    metric = objective.get("metric") if isinstance(objective, dict) else None
+    if isinstance(metric, str) and metric not in METRICS:
+        yield ("objective", "metric"), f"{metric!r} is unknown{did_you_mean(metric, METRICS)}"
+    if task is None:
+        yield ("task",), f"is missing; name one of {', '.join(TASKS)}"
+    for block in ("space", "fixed"):
+        named = data.get(block)
+        for name in named if isinstance(named, dict) else ():
+            if name not in OPTIONS:
+                near = did_you_mean(str(name), TUNABLE)
+                yield (block, str(name)), f"is not an option of train_script/train.py{near}"
+
+
+def _texts(value: Any, place: Location) -> Iterator[tuple[Location, str]]:
+    """Every text in the raw file with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, (*place, str(key)))
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _texts(item, (*place, i))
+
+
+def cross_faults(sweep: Sweep, own_script: bool) -> Iterator[tuple[Location, str]]:
+    """Rules that join several keys of a sweep file whose form is right."""
+    for name, parameter in sweep.space.items():
+        for parent, wanted in (parameter.when or {}).items():
+            place = ("space", name, "when")
+            if parent not in sweep.space:
+                yield place, f"names {parent}, which is not in space"
+                continue
+            offered = sweep.space[parent].choice
+            allowed = wanted if isinstance(wanted, list) else [wanted]
+            for value in allowed:
+                if offered is not None and value not in offered:
+                    yield place, f"waits for {parent} = {value!r}, which is not one of its choices"
+        if name in sweep.fixed:
+            yield ("fixed", name), "is searched as well; remove it here or in space"
+    if "seed" in sweep.space or "seed" in sweep.fixed:
+        block = "space" if "seed" in sweep.space else "fixed"
+        yield (block, "seed"), "is set by the sweep (search.seed), a fresh one for every trial"
+    try:
+        space = SearchSpace(sweep.space)
+    except ValueError as exc:
+        yield ("space",), str(exc)
+        return
+    yield from _sampler_faults(sweep, space)
+    if own_script:
+        yield from _own_script_faults(sweep)
+    elif sweep.objective.direction is None and sweep.objective.metric not in METRICS:
+        yield ("objective",), "needs direction: maximize or minimize"
+
+
+def _sampler_faults(sweep: Sweep, space: SearchSpace) -> Iterator[tuple[Location, str]]:
+    place = ("search", "sampler")
+    if sweep.search.sampler == "grid":
+        endless = [name for name, p in space.parameters.items() if not p.size]
+        for name in endless:
+            yield ("space", name), "has endlessly many values; a grid needs step: or choice:"
+        if not endless:
+            size = space.grid_size()
+            if size <= LARGEST_GRID:  # counted exactly where conditions make it smaller
+                size = len(space.grid())
+            if size > sweep.budget.trials:
+                yield (
+                    place,
+                    f"the grid has {size} points, more than budget.trials {sweep.budget.trials}",
+                )
+    if sweep.search.sampler == "cmaes":
+        for name, parameter in space.parameters.items():
+            if parameter.choice is not None:
+                yield place, f"cmaes searches float and int only; {name} is a choice"
+        if len(space.parameters) < 2:
+            yield place, "cmaes needs at least two parameters"
+        if space.is_conditional:
+            yield place, "cmaes cannot search conditional parameters"
+
+
+def _own_script_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
+    metric, direction = sweep.objective.metric, sweep.objective.direction
+    if metric in METRICS and direction and direction != METRICS[metric]:
+        yield ("objective", "direction"), f"is {direction}, but {metric} is to {METRICS[metric]}"
+    for name, value in sweep.fixed.items():
+        if name in OPTIONS and not OPTIONS[name].metadata["tunable"] and name not in FIXABLE:
+            yield (
+                ("fixed", name),
+                "is set by the sweep itself, from task, objective or the run folder",
+            )
+        elif name in OPTIONS and (faults := check_values({name: value})):
+            yield ("fixed", name), f"is wrong: {faults[0].split(': ', 1)[1]}"
+    if sweep.model is not None and ("model" in sweep.fixed or "model" in sweep.space):
+        yield ("model",), "stands in space or fixed as well; remove one"
+    for name, parameter in sweep.space.items():
+        if name not in OPTIONS:
+            continue
+        if name not in TUNABLE:
+            yield ("space", name), "cannot be searched"
+        if TYPES[name] is int and parameter.kind == "float":
+            yield ("space", name), "is a whole number: write int: or choice:"
+            continue
+        if TYPES[name] is str and parameter.choice is None:
+            yield ("space", name), "is a text: write choice:"
+            continue
+        for value in parameter.values:
+            if problem := value_problem(name, value):
+                yield ("space", name), f"is wrong: {problem}"
+                break
+
+
+FIXABLE = ("keep", "evaluations")
+
+
+def translate(error: dict[str, Any]) -> tuple[Location, str]:
+    """A pydantic error as (place, sentence)."""
+    place: Location = tuple(error["loc"])
+    # A union's members appear in the place; what the user wrote ends before them.
+    if place[0] == "fixed" and len(place) > 2:
+        return place[:2], f"{error['input']!r} is not a number, a text, true or false"
+    if place[0] == "space" and len(place) > 4 and place[2] == "choice":
+        return place[:3], f"{error['input']!r} is not a number, a text, true or false"
+    if place[0] == "space" and len(place) > 3 and place[2] in ("when", "default"):
+        return place[:3], f"{error['input']!r} is not a value, or a list of values"
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return (
+            place,
+            f"is not a key of a sweep file{did_you_mean(str(place[-1]), _keys_beside(place))}",
+        )
+    if kind == "missing":
+        return place, "is missing"
+    if kind == "value_error":
+        return place, str(context["error"])
+    if kind == "literal_error":
+        return (
+            place,
+            f"{error['input']!r} is unknown; known: {context['expected'].replace(' or ', ', ')}",
+        )
+    if kind == "string_pattern_mismatch":
+        return place, (
+            f"{error['input']!r} may hold only letters, digits, dot, dash and underscore, "
+            "at most 63, and begins with a letter or a digit"
+        )
+    if kind in ("dict_type", "model_type"):
+        return place, f"needs keys and values, not {error['input']!r}"
+    if kind == "too_short":
+        return place, "is empty"
+    return place, f"{error['input']!r} is wrong: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _keys_beside(place: Location) -> Iterable[str]:
+    blocks: dict[str, type[BaseModel]] = {
+        "task": TaskBlock, "objective": Objective, "search": Search, "confirm": Confirm,
+        "budget": Budget, "space": Parameter,
+    }  # fmt: skip
+    if len(place) == 1:
+        return Sweep.model_fields
+    fields = blocks[str(place[0])].model_fields if str(place[0]) in blocks else {}
+    return [field.alias or name for name, field in fields.items()]
