@@ -27,6 +27,7 @@ KILL_AFTER_SECONDS = 30.0
 NUMBER = r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|-?[Ii]nf(?:inity)?|[Nn]a[Nn])"
 
 
+@cache
 def metric_pattern(metric: str) -> re.Pattern[str]:
     """The regex that reads a metric from a line: the same here and in SageMaker."""
     return re.compile(rf'"{re.escape(metric)}":\s*{NUMBER}')

@@ -1,7 +1,5 @@
 """The local backend: Optuna chooses, one process per trial trains, this loop watches."""
 
-import json
-import math
 import os
 import queue
 import shutil
@@ -9,7 +7,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +18,12 @@ import optuna
 from optuna.trial import TrialState
 
 from tuner.backends.base import Outcome
+from tuner.backends.output import TrialOutput
 from tuner.errors import SweepFailed
 from tuner.ledger import Ledger
 from tuner.machine import gpu_names, usable_cores
 from tuner.points import Points, Proposal, make_pruner
-from tuner.processes import Event, TrialProcess, describe_exit, metric_pattern
+from tuner.processes import Event, TrialProcess
 from tuner.progress import Row, Totals, View, shown_score
 from tuner.run_folder import RunFolder
 from tuner.space import Point
@@ -94,17 +93,11 @@ class _Running:
     row: Row
     gpu: str | None
     may_prune: bool
+    output: TrialOutput
     reported: set[int] = field(default_factory=set)
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    value: float | None = None
-    final: dict[str, Any] | None = None
     pruned: bool = False
     by_count: bool = False
     cut_short: str = ""
-
-    def reached_end(self) -> bool:
-        """Whether the script said that it came to its end, though it was asked to stop."""
-        return self.final is not None or self.row.fraction == 1
 
 
 class _LocalRun:
@@ -117,7 +110,6 @@ class _LocalRun:
         self.loaded, self.asked = backend.loaded, asked
         self.sweep = self.loaded.sweep
         self.points = Points(self.loaded, ledger)
-        self.pattern = metric_pattern(self.sweep.objective.metric)
         self.running: dict[int, _Running] = {}
         self.events: queue.Queue[Event] = queue.Queue()
         self.gpus = deque(gpu_names())
@@ -183,7 +175,8 @@ class _LocalRun:
         chosen_by = proposal.attributes["chosen_by"]
         row = Row(trial.number, proposal.attributes["purpose"], chosen_by, point)
         may_prune = proposal.attributes["purpose"] == "search" and chosen_by != "default"
-        self.running[trial.number] = _Running(trial, proposal, process, row, gpu, may_prune)
+        output = TrialOutput(self.sweep.objective.metric)
+        self.running[trial.number] = _Running(trial, proposal, process, row, gpu, may_prune, output)
         self.view.changed(row, self._totals())
 
     def _new_trial(self, proposal: Proposal) -> tuple[optuna.Trial, Point]:
@@ -259,85 +252,55 @@ class _LocalRun:
             self._on_exit(running, event.exit_status)
 
     def _on_line(self, running: _Running, line: str) -> None:
-        record = _json_object(line)
-        value = self._objective_in(line, record)
-        if value is None:
+        output = running.output
+        if not output.take(line):
             return
-        running.value = value
-        if record.get("final"):
-            running.final = record
-            return
-        running.evaluations.append(record or {self.sweep.objective.metric: value})
-        fraction = _share_done(record)
-        # A script that does not say how far it is: compare by the number of its evaluations.
-        step = len(running.evaluations) if fraction is None else round(100 * fraction)
-        if fraction is None and not running.by_count:
+        if output.fraction is None and not running.by_count:
             running.by_count = True
             running.trial.set_user_attr("steps", "evaluations")
             self.ledger.study.pruner = make_pruner(self.sweep.search.pruner, by_count=True)
-        if step in running.reported or not math.isfinite(value):
+        if output.step in running.reported or not output.has_finite_value:
             return
-        running.reported.add(step)
-        running.trial.report(value, step)
-        running.row.fraction = fraction
-        running.row.score = value
-        if fraction is not None and fraction < 1:
+        assert output.value is not None
+        running.reported.add(output.step)
+        running.trial.report(output.value, output.step)
+        running.row.fraction, running.row.score = output.fraction, output.value
+        if output.fraction is not None and output.fraction < 1:
             self.view.changed(running.row, self._totals())
-        may_prune = running.may_prune and not running.pruned and (fraction is None or fraction < 1)
+        may_prune = running.may_prune and not running.pruned and output.has_more_to_come
         if may_prune and running.trial.should_prune():
             running.pruned = True
             running.process.stop()
 
-    def _objective_in(self, line: str, record: Mapping[str, Any]) -> float | None:
-        """The objective that a line reports: of its JSON object, else where the regex finds it."""
-        value = record.get(self.sweep.objective.metric)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        found = None if record else self.pattern.search(line)
-        return float(found.group(1)) if found else None
-
     def _on_exit(self, running: _Running, status: int) -> None:
-        """Records how the trial ended; a trial that ended well in spite of a stop is finished."""
+        """Records how the trial ended."""
         del self.running[running.process.number]
-        row, trial = running.row, running.trial
+        row, output, process = running.row, running.output, running.process
         row.seconds = time.monotonic() - row.started
-        metric = self.sweep.objective.metric
-        failure = ""
-        well = status == 0 and running.value is not None and math.isfinite(running.value)
-        if well and (not running.process.stop_asked_at or running.reached_end()):
-            outcome, state = "finished", TrialState.COMPLETE
-        elif running.cut_short:
-            outcome, state, failure = "interrupted", TrialState.FAIL, running.cut_short
-        elif running.pruned:  # a script may well end with status 0 on SIGTERM
-            outcome, state = "pruned", TrialState.PRUNED
-        else:
-            outcome, state = "failed", TrialState.FAIL
-            if status != 0:
-                failure = describe_exit(status, running.process.stderr_tail)
-            elif running.value is None:
-                failure = f'ended without printing "{metric}"'
-            else:
-                failure = f"{metric} is {running.value}, not a finite number"
+        ending = output.ending(
+            status, process.stderr_tail, stop_asked=process.stop_asked_at is not None,
+            pruned=running.pruned, cut_short=running.cut_short,
+        )  # fmt: skip
         facts: dict[str, Any] = {
-            "outcome": outcome,
+            "outcome": ending.outcome,
             "wall_seconds": round(row.seconds, 3),
             "exit_status": status,
-            "evaluations": running.evaluations,
-            "metrics": running.final or (running.evaluations[-1] if running.evaluations else {}),
+            "evaluations": output.evaluations,
+            "metrics": output.last_record,
         }
-        if failure:
-            facts |= {"failure": failure, "stderr_tail": list(running.process.stderr_tail)}
+        if ending.failure:
+            facts |= {"failure": ending.failure, "stderr_tail": list(process.stderr_tail)}
         for key, value in facts.items():
-            trial.set_user_attr(key, value)
-        self.ledger.finish(trial, running.value, state)
+            running.trial.set_user_attr(key, value)
+        self.ledger.finish(running.trial, output.value, ending.state)
         self.ledger.set("elapsed_seconds", self._elapsed())
-        self.failures += outcome == "failed"
-        if outcome in ("finished", "pruned"):
+        self.failures += ending.outcome == "failed"
+        if ending.outcome in ("finished", "pruned"):
             self.durations.append(row.seconds)
-        row.status, row.note = outcome, failure
-        row.score = running.value if outcome == "finished" else row.score
-        if outcome in ("finished", "pruned", "failed"):
-            shutil.rmtree(running.process.folder / "checkpoint", ignore_errors=True)
+        if ending.outcome != "interrupted":
+            shutil.rmtree(process.folder / "checkpoint", ignore_errors=True)
+        row.status, row.note = ending.outcome, ending.failure
+        row.score = output.value if ending.outcome == "finished" else row.score
         self._remove_models()
         self.view.changed(row, self._totals())
 
@@ -398,20 +361,3 @@ class _LocalRun:
             left = pace * (planned - done) / min(self.sweep.budget.parallel, planned - done)
         label = f"{shown_score(best[0].value)} (trial {best[0].number})" if best else "none yet"
         return Totals(self.sweep.objective.metric, planned, done, label, left)
-
-
-def _share_done(record: Mapping[str, Any]) -> float | None:
-    """The share of its schedule that a script says it has done, in 0..1; None where it does not."""
-    fraction = record.get("fraction")
-    if isinstance(fraction, (int, float)) and 0 <= fraction <= 1:
-        return float(fraction)
-    return None
-
-
-def _json_object(line: str) -> dict[str, Any]:
-    """The line's JSON object; empty for a line that holds the metric in another form."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
