@@ -18,7 +18,7 @@ from reports.trials import read_table
 
 SCHEMA = 1
 CONFIG = {
-    "showSendToCloud": False, "displaylogo": False, "responsive": True,
+    "showSendToCloud": False, "displaylogo": False, "displayModeBar": "hover", "responsive": True,
 }  # fmt: skip
 
 

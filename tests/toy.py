@@ -5,6 +5,9 @@ if options.mode == "abort":
     os.abort()
 if options.mode == "late":  # a child that speaks after its parent has ended
     subprocess.Popen(["sh", "-c", "sleep 1; echo late"])
+if options.mode == "memory":
+    resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
+    bytearray(2**32)
 score = 1 - (log10(x) + 3)² - 0.1·k + noise(seed); best at x = 1e-3, k = 1.
 """
 
@@ -13,6 +16,7 @@ import json
 import math
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -45,7 +49,11 @@ if options.mode == "abort":
     os.abort()
 if options.mode == "late":  # a child that speaks after its parent has ended
     subprocess.Popen(["sh", "-c", "sleep 1; echo late"])
+if options.mode == "memory":
+    resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
+    bytearray(2**32)
 score = 1 - (math.log10(options.x) + 3) ** 2 - 0.1 * options.k
+place = {"threads": os.environ["OMP_NUM_THREADS"], "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
 score += random.Random(options.seed).gauss(0, options.noise)
 for i in range(1, options.evaluations + 1):
     time.sleep(options.sleep)
@@ -68,4 +76,4 @@ for i in range(1, options.evaluations + 1):
             json.dumps({"score": value}), end="" if i == options.evaluations else "\n", flush=True
         )
     else:
-        print(json.dumps({"epoch": i, "fraction": fraction, "score": value}), flush=True)
+        print(json.dumps({"epoch": i, "fraction": fraction, "score": value} | place), flush=True)

@@ -7,9 +7,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 # Okabe and Ito 2008: told apart with every common colour blindness.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6B7280"
+BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+GREY = "#6B7280"
 SOURCE_COLOURS = {
-    "default": RED, "space-filling": ORANGE, "random": ORANGE, "grid": ORANGE, "adaptive": BLUE,
+    "default": RED, "space-filling": ORANGE, "random": PINK, "grid": ORANGE, "adaptive": BLUE,
     "confirmation": GREEN,
 }  # fmt: skip
 

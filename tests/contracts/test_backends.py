@@ -9,9 +9,12 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from tests.conftest import TOY
 from tuner.backends import BACKENDS, Outcome
+from tuner.backends.local import LocalBackend
 from tuner.errors import SweepFailed
 from tuner.ledger import Ledger
+from tuner.machine import usable_cores
 from tuner.progress import PlainView
 from tuner.run_folder import RunFolder
 from tuner.sweep import load_sweep
@@ -68,6 +71,7 @@ def test_run_again_repeats_no_finished_trial(run_sweep):
     [
         ("fails", "this configuration cannot work"),
         ("killed", "killed from outside by SIGKILL"),
+        ("memory", "MemoryError"),
         ("silent", 'ended without printing "score"'),
         ("nan", "score is nan, not a finite number"),
     ],
@@ -86,6 +90,22 @@ def test_failed_trial_is_a_record_and_the_sweep_goes_on(run_sweep, mode, why):
     assert why in by_mode[mode][0].user_attrs["failure"]
     if mode == "fails":
         assert by_mode[mode][0].user_attrs["stderr_tail"][0] == "some context"
+
+
+def test_script_that_vanishes_is_a_recorded_failure(run_sweep, tmp_path, monkeypatch):
+    script = tmp_path / "mine.py"
+    script.write_text(TOY.read_text())
+    monkeypatch.setattr(LocalBackend, "threads_per_trial", lambda self: script.unlink(True) or 1)
+    with pytest.raises(SweepFailed, match="can't open file"):
+        run_sweep(script=str(script), budget={"trials": 9})
+
+
+def test_cores_are_divided_and_gpus_assigned_round_robin(run_sweep, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    _, ledger = run_sweep(budget={"trials": 4, "parallel": 2})
+    said = [t.user_attrs["evaluations"][0] for t in ledger.read_trials()]
+    assert sorted(s["gpu"] for s in said) == ["3", "3", "5", "5"]
+    assert {s["threads"] for s in said} == {str(max(1, usable_cores() // 2))}
 
 
 def test_five_failures_without_a_success_stop_the_sweep_with_the_reason(run_sweep, tmp_path):

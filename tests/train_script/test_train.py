@@ -217,6 +217,22 @@ def test_loss_that_is_not_finite_says_so(tiny_bert, capsys):
     assert "learning_rate 9.9" in last
 
 
+def test_memory_that_runs_out_is_one_sentence():
+    """A real limit on the process's memory, set once the libraries are loaded."""
+    code = """
+import resource, sys
+import torch, transformers.models.bert.modeling_bert, train_script.model, train_script.metrics
+from train_script.train import main
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**30, size + 2**30))
+sys.exit(main("--task demo --model minilm-l6 --batch_size 600 --num_gpus 0".split()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: out of memory")
+
+
 def test_bad_input_is_one_sentence_and_status_2(tiny_bert, capsys):
     assert fails(capsys, *words(tiny_bert, epochs="two")) == (
         2, "error: epochs: 'two' is not a whole number",
