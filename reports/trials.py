@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optuna.distributions import (
@@ -105,9 +105,22 @@ def read_table(study: Study) -> TrialTable:
         steps_are_percent="schema" in attributes
         and not any(t.user_attrs.get("steps") == "evaluations" for t in frozen),
         columns=_columns(frozen),
-        trials=[_row(t) for t in frozen],
+        trials=_with_beginnings([_row(t) for t in frozen]),
         facts=dict(attributes),
     )
+
+
+def _with_beginnings(rows: list[TrialRow]) -> list[TrialRow]:
+    """Trials that continue an interrupted one, with the part of the curve that it had."""
+    by_number: dict[int, TrialRow] = {}
+    for row in rows:
+        before = by_number.get(row.continues) if row.continues is not None else None
+        if before is not None:
+            first = row.curve[0][0] if row.curve else math.inf
+            curve = [point for point in before.curve if point[0] < first] + row.curve
+            row = replace(row, curve=curve)
+        by_number[row.number] = row
+    return list(by_number.values())
 
 
 def _columns(trials: list[FrozenTrial]) -> list[Column]:

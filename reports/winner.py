@@ -35,7 +35,8 @@ def find_winner(table: TrialTable) -> Winner | None:
     candidates = [t for t in best if t.number in scores]
     common = set.intersection(*(set(scores[t.number]) for t in candidates)) if candidates else set()
     winner = best[0]
-    if common:
+    # Where the leader of the search has no confirmed score, nothing was compared with it.
+    if common and any(t.params == best[0].params for t in candidates):
         sign = 1.0 if table.maximize else -1.0
         winner = max(
             candidates, key=lambda t: sign * mean(scores[t.number][seed] for seed in common)
@@ -68,18 +69,27 @@ def describe_winner(table: TrialTable, winner: Winner) -> str:
     shown = " ".join(
         f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in winner.params.items()
     )
-    text = f"trial {winner.number}, {table.metric} {winner.score:.4f} ({shown})"
-    if winner.confirmed:
-        text += f"; on {_seeds(winner.confirmed)} {spread(winner.confirmed)}"
+    text = f"trial {winner.number}, {table.metric} {score(winner.score)} ({shown})"
+    if winner.is_default:
+        text += ", the default configuration"
+    if not winner.confirmed:
+        return f"{text}; not confirmed on fresh seeds, so this score is optimistic"
+    text += f"; on {seeds(winner.confirmed)} {spread(winner.confirmed)}"
     if winner.default_confirmed and not winner.is_default:
         text += f", the default {spread(winner.default_confirmed)}"
     return text
 
 
+def score(value: float) -> str:
+    """A score as text: four decimals, or four significant digits where those say nothing."""
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
+
+
 def spread(values: list[float]) -> str:
     """`0.8123 ± 0.0102` (standard deviation over seeds), or the one value."""
-    return f"{mean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+    return score(mean(values)) + (f" ± {score(stdev(values))}" if len(values) > 1 else "")
 
 
-def _seeds(values: list[float]) -> str:
+def seeds(values: list[float]) -> str:
+    """`2 fresh seeds`."""
     return f"{len(values)} fresh seeds" if len(values) > 1 else "1 fresh seed"

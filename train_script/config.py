@@ -238,8 +238,9 @@ def argument_parser() -> argparse.ArgumentParser:
         notes = [f"default {spec.default!r}" if spec.default != "" else "", rule["unit"]]
         notes += [" | ".join(rule["choices"]), *(f"${variable}" for variable in rule["env"])]
         detail = "; ".join(note for note in notes if note)
+        text = f"{rule['help']} ({detail})" if detail else rule["help"]
         parser.add_argument(
-            f"--{name}", metavar=TYPES[name].__name__.upper(), help=f"{rule['help']} ({detail})"
+            f"--{name}", metavar=TYPES[name].__name__.upper(), help=text.replace("%", "%%")
         )
     return parser
 

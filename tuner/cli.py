@@ -13,7 +13,7 @@ import typer
 
 from reports.errors import ReportError
 from train_script.errors import ScriptError
-from tuner.errors import SweepError, TunerError
+from tuner.errors import RunFolderError, SweepError, TunerError
 
 if TYPE_CHECKING:
     from train_script.tasks import Splits
@@ -25,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Hyperparameter sweeps for fine-tuned transformers, and reports that say what matters.\n\n"
+    help="Hyperparameter sweeps for fine-tuned transformers, and a report on each.\n\n"
     "A sweep is a YAML file (see sweeps/). `tuner run` runs it and writes runs/NAME/report.html; "
     "the same command again goes on where it stopped.",
 )
@@ -38,7 +38,7 @@ Settings = Annotated[
         help="Change one key of the sweep file, as in --set budget.trials=12. May be repeated.",
     ),
 ]  # fmt: skip
-Out = Annotated[Path | None, typer.Option(help="The run folder. [default: runs/NAME]")]
+Out = Annotated[Path | None, typer.Option(help="The run folder; left out: runs/NAME.")]
 Run = Annotated[str, typer.Argument(help="A run folder, its name under runs/, or its sweep file.")]
 
 
@@ -85,13 +85,14 @@ def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
     try:
         facts = folder.prepare_data(splits)
         ledger = _open_ledger(folder, loaded, facts)
-        lost = ledger.close_stale()
+        ledger.close_stale()
+        cut_off = len(ledger.interrupted())
         view = make_view()
         try:
             view.say(f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger))}")
             done = len(ledger.counted("search")) + len(ledger.counted("confirm"))
-            if done:
-                view.say(f"goes on after {done} trials ({lost} were cut off and are run again)")
+            if done or cut_off:
+                view.say(f"goes on after {done} trials; {cut_off} were cut off and go on now")
             outcome = BACKENDS[loaded.sweep.backend](loaded).run(ledger, folder, view)
         finally:
             view.close()
@@ -178,7 +179,9 @@ def report(
         str | None, typer.Option(help="Any Optuna storage, as in sqlite:///study.db.")
     ] = None,
     study: Annotated[str | None, typer.Option(help="The study's name in --storage.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder to write to.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write to; left out: the run's, or this one.")
+    ] = None,
 ) -> None:
     """Write report.html and report.json, of a run or of any Optuna study.
 
@@ -241,10 +244,15 @@ def _open_ledger(folder: "RunFolder", loaded: "LoadedSweep", facts: object) -> "
 
     ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
     ledger.set("metric", loaded.sweep.objective.metric)
-    written = loaded.sweep.model_dump(exclude_defaults=True, by_alias=True)
-    ledger.set("sweep", written)
+    ledger.set("sweep", loaded.sweep.model_dump(exclude_none=True, by_alias=True))
     ledger.set("script", str(loaded.script))
-    ledger.set("code_sha256", code_hash(loaded.script))
+    code, before = code_hash(loaded.script), ledger.study.user_attrs.get("code_sha256")
+    if before not in (None, code):
+        raise RunFolderError(
+            f"{loaded.script} (or a file of its package) has changed since the first trial of "
+            f"{folder.shown}, so their scores would not compare; choose another folder with --out"
+        )
+    ledger.set("code_sha256", code)
     ledger.set("machine", describe())
     ledger.set("run_folder", str(folder.path))
     if facts is not None:

@@ -36,6 +36,9 @@ def _parts(loaded: LoadedSweep, splits: Splits | None, points: Points) -> list[R
             f"{len(splits.validation)} validation examples",
         )
         facts.add_row("split", splits.split)
+        labels = ", ".join(splits.labels)
+        f1 = f"; F1 is that of {splits.labels[1]!r}" if len(splits.labels) == 2 else ""
+        facts.add_row("labels", f"{labels}{f1}")
     facts.add_row("objective", f"{loaded.direction} {sweep.objective.metric}")
     for name, value in sweep.fixed.items():
         facts.add_row("fixed", f"{name} = {value}")

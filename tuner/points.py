@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
 from tuner.ledger import FINISHED, Ledger, distinct, same_point
@@ -43,7 +43,9 @@ class Points:
         if self.search.sampler in ("random", "qmc"):
             self.fill = trials
         else:
-            self.fill = math.ceil(self.search.space_filling * trials)
+            # As many as the first run had: a larger budget later goes to the adaptive sampler.
+            noted = ledger.study.user_attrs.get("space_filling_trials")
+            self.fill = noted or math.ceil(self.search.space_filling * trials)
         self.grid = self._shuffled_grid() if self.search.sampler == "grid" else []
 
     def search_total(self) -> int:
@@ -73,7 +75,8 @@ class Points:
                 return self._proposal("random", seed, self._random_point(filled))
             return self._proposal("space-filling", seed, self._space_filling_point(filled))
         warm = max(1, self.fill + (self.default is not None))
-        finished = sum(t.state in FINISHED for t in done)
+        counts = FINISHED if self.search.sampler == "tpe" else (TrialState.COMPLETE,)
+        finished = sum(t.state in counts for t in done)  # what Optuna's samplers count
         chosen_by = "adaptive" if finished >= warm else "random"
         return self._proposal(chosen_by, seed, None, self._sampler(number, warm))
 

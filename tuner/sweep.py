@@ -33,6 +33,7 @@ class LoadedSweep:
     sweep: Sweep
     script: Path
     task_options: TaskOptions | None
+    folder: Path
 
     @property
     def uses_own_script(self) -> bool:
@@ -82,8 +83,17 @@ class LoadedSweep:
             pairs["model"] = self.sweep.model
         pairs |= self.sweep.fixed
         pairs |= point
+        if "model" in pairs and self.uses_own_script:
+            pairs["model"] = self.model_place(str(pairs["model"]))
         pairs["seed"] = seed
         return [word for name, value in pairs.items() for word in (f"--{name}", as_text(value))]
+
+    def model_place(self, name: str) -> str:
+        """A model's folder as an absolute path, beside the sweep file first; other names as they are."""
+        for base in (self.folder, Path.cwd()):
+            if (base / name).is_dir():
+                return str((base / name).resolve())
+        return name
 
     def identity(self) -> dict[str, Any]:
         """All that must not change between two runs of one run folder."""
@@ -147,7 +157,7 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
     if sweep.task is not None:
         set_by_flag = {place[:2] for place in given}
         options = _task_options(sweep.task, path.parent, set_by_flag)
-    return LoadedSweep(sweep, script, options)
+    return LoadedSweep(sweep, script, options, path.parent.resolve())
 
 
 def check_outside(loaded: LoadedSweep) -> Splits | None:
@@ -161,7 +171,7 @@ def check_outside(loaded: LoadedSweep) -> Splits | None:
     if loaded.uses_own_script:
         for name in _models(loaded.sweep):
             try:
-                longest = positions(locate_model(name))
+                longest = positions(locate_model(loaded.model_place(name)))
             except BadInput as exc:
                 faults.append(str(exc))
                 continue

@@ -59,7 +59,7 @@ def axis_title(metric: str, maximize: bool) -> str:
 def shown(value: Any) -> str:
     """A value in few characters; floats with four significant digits."""
     if isinstance(value, bool) or not isinstance(value, float):
-        return "" if value is None else str(value)
+        return str(value)
     return f"{value:.4g}"
 
 

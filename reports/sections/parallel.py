@@ -46,7 +46,9 @@ def draw(data: dict[str, Any]) -> Drawing:
         )
     )  # fmt: skip
     styled(figure, 420).update_layout(margin={"l": 80, "r": 40, "t": 60, "b": 30})
-    sentences = ["Each line is a trial. Drag along an axis to select some, click to clear."]
+    sentences = [
+        "Each line is a finished search trial. Drag along an axis to select some, click to clear."
+    ]
     if data["left_out"]:
         sentences.append(
             f"Not every trial has {', '.join(data['left_out'])}, so it is left out here."

@@ -79,7 +79,7 @@ def draw(data: dict[str, Any]) -> Drawing:
         figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]), row=row, col=1)
     description = "One scatter plot per parameter: its value against the score of each trial."
     return Drawing(
-        ["Each point is a trial. What of the spread a parameter causes cannot be read off one "
-         "picture: the other parameters and the seed vary as well."],
+        ["Each point is a trial. A pattern here is no proof of a cause: the other parameters and "
+         "the seed vary as well."],
         [FigureView(styled(figure, 60 + 290 * rows), description)],
     )  # fmt: skip

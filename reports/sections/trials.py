@@ -4,6 +4,7 @@ from typing import Any
 
 from reports.sections.drawing import Drawing, TableView, minutes, shown
 from reports.trials import TrialTable
+from reports.winner import score as number
 
 NAME, TITLE = "trials", "The trials"
 
@@ -24,16 +25,18 @@ def draw(data: dict[str, Any]) -> Drawing:
     headers = ["trial", "status", "chosen by", *names, "seed", data["metric"], "time"]
     rows = []
     for t in data["trials"]:
-        score = "" if t["objective"] is None else f"{t['objective']:.4f}"
+        score = "" if t["objective"] is None else number(t["objective"])
         if t["status"] == "pruned" and t["curve"]:
             step, value = t["curve"][-1]
             where = f"at {step:g} %" if data["steps_are_percent"] else f"at step {step:g}"
-            score = f"({value:.4f} {where})"
+            score = f"({number(value)} {where})"
         source = t["chosen_by"]
         if t["confirms"] is not None:
             source = f"confirms trial {t['confirms']}"
+        if t["continues"] is not None:
+            source += f", continues trial {t['continues']}"
         rows.append(
-            [t["number"], t["status"], source, *(shown(t["params"].get(n)) for n in names),
+            [t["number"], t["status"], source, *(shown(t["params"][n]) if n in t["params"] else "" for n in names),
              t["seed"] if t["seed"] is not None else "", score, minutes(t["wall_seconds"])]
         )  # fmt: skip
     tables = [TableView("Every trial", headers, rows)]

@@ -86,7 +86,11 @@ def test_winner_loads_with_plain_transformers_and_gives_the_reported_score(swept
 
 
 def test_models_that_cannot_win_are_not_kept(swept):
-    assert len(list((swept / "runs/tiny/trials").glob("*/model/model.safetensors"))) == 1
+    result = json.loads((swept / "runs/tiny/report.json").read_text())["sections"]["winner"]
+    candidates = {item["trial"] for item in result["confirmed"]} | {result["winner"]["number"]}
+    kept = (swept / "runs/tiny/trials").glob("*/model/model.safetensors")
+    assert {int(model.parent.parent.name) for model in kept} <= candidates
+    assert len(candidates) <= 2
     assert not list((swept / "runs/tiny/trials").glob("*/checkpoint"))
 
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 
 from reports import ReportError, read_table, write_report
 from reports.sections import SECTIONS
-from reports.winner import find_winner
+from reports.winner import describe_winner, find_winner
 
 DISTRIBUTIONS = {
     "rate": FloatDistribution(1e-5, 1e-1, log=True),
@@ -65,7 +65,7 @@ def test_winner_section_says_what_the_numbers_say(confirmed):
     assert "Trial 0 wins: of the 2 configurations that ran again on fresh seeds it has" in text
     assert "In the search it scored 0.8000; on 2 fresh seeds 0.8300 ± 0.0141 (mean ±" in text
     assert "It is the default configuration: the search found nothing that does better" in text
-    assert "from 4 confirmation runs" in text
+    assert "from 5 runs" in text  # the default's search run was chosen by no score
     table = sentences(confirmed)["winner"].tables[1]
     assert table.rows[0] == (0, "default", "0.8400, 0.8200", "0.8300 ± 0.0141", "the winner")
     assert table.rows[1][4].startswith("-0.1800 (")
@@ -100,7 +100,56 @@ def test_failed_confirmation_run_does_not_hand_the_win_to_the_default():
     assert find_winner(read_table(study)).number == 1
     text = " ".join(sentences(study)["winner"].sentences)
     assert "1 of the confirmation runs failed or were cut short" in text
-    assert "from 2 confirmation runs" in text
+    assert "from 3 runs" in text
+
+
+def test_default_whose_rival_was_never_confirmed_is_not_called_better():
+    study = study_of(
+        trial(0.6, chosen_by="default"),
+        trial(0.9, params={"rate": 1e-2, "depth": 3, "kind": "b"}),
+        trial(0.59, purpose="confirm", confirms=0, seed=10),
+        trial(None, TrialState.FAIL, outcome="interrupted", purpose="confirm", confirms=1, seed=10),
+    )
+    winner = find_winner(read_table(study))
+    assert winner.number == 1
+    text = " ".join(sentences(study)["winner"].sentences)
+    assert "Trial 1 has the best objective of the search" in text
+    assert "nothing that does better" not in text
+    assert "not confirmed on fresh seeds" in describe_winner(read_table(study), winner)
+
+
+def test_equal_trial_that_was_not_confirmed_is_named():
+    study = study_of(
+        trial(0.5, chosen_by="default"),
+        trial(0.9, params={"rate": 1e-2, "depth": 3, "kind": "b"}),
+        trial(0.9, params={"rate": 2e-2, "depth": 3, "kind": "b"}),
+        trial(0.9, purpose="confirm", confirms=1, seed=10),
+        trial(0.5, purpose="confirm", confirms=0, seed=10),
+    )
+    assert "Trial 2 scored just the same" in " ".join(sentences(study)["winner"].sentences)
+
+
+def test_continued_trial_keeps_the_beginning_of_its_curve():
+    study = study_of(
+        trial(None, TrialState.FAIL, outcome="interrupted", curve=[(25, 0.1), (50, 0.2)]),
+        trial(0.4, curve=[(50, 0.2), (100, 0.4)], continues=0),
+    )
+    table = read_table(study)
+    assert table.trials[1].curve == [(25, 0.1), (50, 0.2), (100, 0.4)]
+    assert "continues trial 0" in str(sentences(study)["trials"].tables[0].rows[1])
+
+
+def test_tiny_scores_are_not_shown_as_zero():
+    text = " ".join(sentences(study_of(trial(1e-5), trial(3e-5)))["winner"].sentences)
+    assert "3e-05" in text
+    assert "0.0000" not in text
+
+
+def test_choice_of_nothing_is_shown():
+    rows = (
+        sentences(study_of(trial(0.5, params={"kind": None}), trial(0.6)))["trials"].tables[0].rows
+    )
+    assert "None" in rows[0]
 
 
 def test_winner_with_the_defaults_point_is_called_the_default():

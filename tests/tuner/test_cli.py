@@ -101,6 +101,30 @@ def test_folder_with_other_files_is_not_taken(tuner, write_sweep, tmp_path):
     assert "is not empty" in error(tuner("run", write_sweep(), "--out", "thesis"))
 
 
+def test_changed_script_is_refused(tuner, write_sweep, tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(TOY.read_text())
+    path = write_sweep(script="mine.py", budget={"trials": 1})
+    assert tuner("run", path).returncode == 0
+    script.write_text(TOY.read_text() + "# better now\n")
+    assert "has changed since the first trial" in error(tuner("run", path))
+
+
+def test_model_folder_is_found_beside_the_sweep_file(tuner, tiny_bert, tmp_path, monkeypatch):
+    import shutil
+
+    (tmp_path / "project").mkdir()
+    shutil.copytree(tiny_bert, tmp_path / "project" / "mine")
+    (tmp_path / "project" / "s.yaml").write_text(
+        "task: {name: demo, limit: 32}\nmodel: mine\nobjective: {metric: eval_f1}\n"
+        "space: {epochs: {int: [1, 2]}}\nfixed: {max_length: 32}\n"
+        "budget: {trials: 1}\nconfirm: {top: 0}\n"
+    )
+    done = tuner("run", "project/s.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not confirmed on fresh seeds" in done.stdout
+
+
 def test_changed_data_is_refused(tuner, tmp_path):
     def write(rows):
         text = "text,label\n" + "".join(f"word {i},{i % 2}\n" for i in range(rows))

@@ -90,6 +90,16 @@ def test_every_search_trial_has_a_seed_of_its_own_and_zero_is_a_seed(make):
     assert [t.user_attrs["seed"] for t in points.ledger.read_trials()] == [0, 1, 2, 3, 4]
 
 
+def test_larger_budget_goes_to_the_adaptive_sampler(make):
+    study = optuna.create_study(direction="maximize")
+    first = make(study, budget={"trials": 6})
+    study.set_user_attr("space_filling_trials", first.fill)
+    play(first)
+    more = make(study, budget={"trials": 20})
+    play(more)
+    assert chosen(more)[6:] == ["adaptive"] * 14
+
+
 def test_another_sweep_seed_gives_other_points(make):
     first, second = (make(search={"seed": s, "start_with_default": False}) for s in (0, 1))
     play(first)

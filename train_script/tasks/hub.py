@@ -18,6 +18,7 @@ def read_glue(name: str, text_columns: tuple[str, ...], labels: tuple[str, ...])
             f"{name} from the hub needs the package datasets: pip install datasets; "
             "or give the folder of its files as data"
         ) from exc
+    _offline_where_unreachable()
     try:
         parts = load_dataset(REPOSITORY, name)
     except Exception as exc:  # datasets raises many kinds; each means: no data
@@ -26,6 +27,19 @@ def read_glue(name: str, text_columns: tuple[str, ...], labels: tuple[str, ...])
             "give the folder of its files as data (--data FOLDER, or task.data in a sweep file)"
         ) from exc
     return from_hub_rows(name, parts, text_columns, labels)
+
+
+def _offline_where_unreachable() -> None:
+    """One request, no retries: where the hub does not answer, only the local cache is asked."""
+    import datasets
+    import huggingface_hub
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(REPOSITORY, "README.md", repo_type="dataset"), timeout=5)
+    except Exception:  # noqa: BLE001  each transport has errors of its own; all mean: no answer
+        datasets.config.HF_HUB_OFFLINE = True
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 
 def from_hub_rows(

@@ -114,6 +114,7 @@ class _LocalRun:
         self.events: queue.Queue[Event] = queue.Queue()
         self.gpus = deque(gpu_names())
         self.ledger.study.pruner = make_pruner(self.sweep.search.pruner)
+        ledger.set("space_filling_trials", self.points.fill)
         self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
         self.started = time.monotonic()
         self.noted = self.started
