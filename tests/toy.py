@@ -53,7 +53,10 @@ if options.mode == "memory":
     resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
     bytearray(2**32)
 score = 1 - (math.log10(options.x) + 3) ** 2 - 0.1 * options.k
-place = {"threads": os.environ["OMP_NUM_THREADS"], "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
+place = {
+    "threads": os.environ.get("OMP_NUM_THREADS"),
+    "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
+}
 score += random.Random(options.seed).gauss(0, options.noise)
 for i in range(1, options.evaluations + 1):
     time.sleep(options.sleep)
