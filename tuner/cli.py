@@ -1,4 +1,4 @@
-"""The command line: `tuner plan | run | status | stop | best | report`.
+"""The command line: `tuner plan | run | status | stop | best | report | import | export`.
 
 Every command loads only what it needs, so that `--help` answers at once.
 """
@@ -30,6 +30,9 @@ app = typer.Typer(
     "the same command again goes on where it stopped.",
 )
 
+bring = typer.Typer(no_args_is_help=True, help="Bring in trials that were not made here.")
+app.add_typer(bring, name="import")
+
 SweepFile = Annotated[Path, typer.Argument(help="The sweep file, as in sweeps/demo.yaml.")]
 Settings = Annotated[
     list[str] | None,
@@ -39,30 +42,61 @@ Settings = Annotated[
     ),
 ]  # fmt: skip
 Out = Annotated[Path | None, typer.Option(help="The run folder; left out: runs/NAME.")]
+ImportOut = Annotated[
+    Path | None, typer.Option("--out", help="The run folder to make; left out: runs/NAME.")
+]
+OnBackend = Annotated[
+    str | None,
+    typer.Option("--backend", metavar="local|sagemaker", help="Instead of the file's backend."),
+]  # fmt: skip
 Run = Annotated[str, typer.Argument(help="A run folder, its name under runs/, or its sweep file.")]
 
 
 @app.command()
-def plan(sweep: SweepFile, settings: Settings = None) -> None:
-    """Say what a sweep would do and every fault in it; run nothing.
+def plan(
+    sweep: SweepFile,
+    settings: Settings = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|sagemaker|both",
+            help="Show what the sweep is on this backend, or on both side by side.",
+        ),
+    ] = None,
+) -> None:
+    """Say what a sweep would do and every fault in it; run nothing, ask AWS nothing.
 
-    Example: tuner plan sweeps/demo.yaml
+    Examples:
+      tuner plan sweeps/demo.yaml
+
+      tuner plan sweeps/demo.yaml --backend both
     """
     from rich.console import Console
 
+    from tuner.backends import BACKENDS
     from tuner.plan import show_plan
     from tuner.points import Points
+    from tuner.sweep import check_outside
 
-    loaded = _load(sweep, settings)
-    splits = _check(loaded)
-    show_plan(Console(soft_wrap=True, highlight=False), loaded, splits, Points(loaded, _scratch()))
+    both = list(BACKENDS) if backend == "both" else None
+    loaded = _load(sweep, _on(settings, None if both else backend))
+    names = both or [loaded.sweep.backend]
+    splits = check_outside(loaded)
+    console = Console(soft_wrap=True, highlight=False)
+    show_plan(console, loaded, splits, Points(loaded, _scratch()), names)
+    problems = [problem for name in names for problem in BACKENDS[name](loaded).problems()]
+    if problems:
+        raise SweepError(problems)
 
 
 @app.command()
-def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
+def run(
+    sweep: SweepFile, settings: Settings = None, out: Out = None, backend: OnBackend = None
+) -> None:
     """Run a sweep, or go on with it, and write its report.
 
     Ctrl-C lets running trials save and ends; the same command goes on. A second Ctrl-C kills them.
+    On SageMaker Ctrl-C only ends the following: the jobs go on until `tuner stop`.
 
     Exit status: 0 done (or budget.hours used up), 1 no trial worked, 2 bad input, 130 stopped before the end.
 
@@ -70,6 +104,8 @@ def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
       tuner run sweeps/demo.yaml
 
       tuner run sweeps/mrpc.yaml --set model=minilm-l6 --set budget.trials=12
+
+      tuner run sweeps/mrpc.yaml --backend sagemaker
     """
     from tuner.backends import BACKENDS, Outcome
     from tuner.plan import trial_counts
@@ -77,7 +113,7 @@ def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
     from tuner.progress import make_view
     from tuner.run_folder import RUNS, RunFolder
 
-    loaded = _load(sweep, settings)
+    loaded = _load(sweep, settings := _on(settings, backend))
     splits = _check(loaded)
     folder = RunFolder(out or RUNS / loaded.sweep.name)
     folder.claim(loaded)
@@ -89,7 +125,9 @@ def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
         cut_off = len(ledger.interrupted())
         view = make_view()
         try:
-            view.say(f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger))}")
+            view.say(
+                f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger), loaded.sweep.backend)}"
+            )
             done = len(ledger.counted("search")) + len(ledger.counted("confirm"))
             if done or cut_off:
                 view.say(f"goes on after {done} trials; {cut_off} were cut off and go on now")
@@ -102,11 +140,14 @@ def run(sweep: SweepFile, settings: Settings = None, out: Out = None) -> None:
         folder.unlock()
     if outcome is Outcome.STOPPED:
         print(f"{outcome.value}; `tuner run {_retype(sweep, settings, out)}` goes on")
+    if outcome is Outcome.DETACHED:
+        again = f"`tuner run {_retype(sweep, settings, out)}` follows them again"
+        print(f"{outcome.value}; {again}, `tuner stop {folder.shown}` ends them")
     if outcome is Outcome.OUT_OF_HOURS:
         print(f"{outcome.value}; with a larger one the same command goes on")
     _print_best(ledger, folder)
     print(f"report: {folder.shown / 'report.html'}")
-    if outcome is Outcome.STOPPED:
+    if outcome in (Outcome.STOPPED, Outcome.DETACHED):
         raise typer.Exit(130)
     if not ledger.best_first():
         print("error: no trial finished; the report shows why", file=sys.stderr)
@@ -144,23 +185,31 @@ def status(run: Run) -> None:
         rows.append(row)
     console = Console(highlight=False)
     console.print(trial_table(rows, metric, console.width))
+    for part in ledger.study.user_attrs.get("tuning_jobs", []):
+        print(f"tuning job {part['name']}: {part['status']} when it was last asked for")
     holder = folder.holder()
-    print(f"running: process {holder}" if holder else "not running")
+    print(f"running: process {holder}" if holder else "not running here")
     _print_best(ledger, folder)
 
 
 @app.command()
 def stop(run: Run) -> None:
-    """End a running sweep: its trials save first; `tuner run` goes on later."""
+    """End a running sweep, here or on AWS: its trials save first; `tuner run` goes on later."""
+    from tuner.backends import BACKENDS
     from tuner.run_folder import find_run
 
-    folder = find_run(run)
-    holder = folder.stop_holder()
-    print(f"stopped process {holder}" if holder else f"{folder.shown} is not running")
+    folder, ledger = find_run(run), _load_ledger(run)
+    backend = str((ledger.study.user_attrs.get("sweep") or {}).get("backend", "local"))
+    print(BACKENDS[backend].stop(ledger, folder))
 
 
 @app.command()
-def best(run: Run) -> None:
+def best(
+    run: Run,
+    fetch: Annotated[
+        Path | None, typer.Option(help="Put the winner's model into this folder, from AWS too.")
+    ] = None,
+) -> None:
     """Print the winner and the command that trains it again by hand."""
     from tuner.run_folder import find_run
 
@@ -168,6 +217,8 @@ def best(run: Run) -> None:
     if not ledger.best_first():
         raise TunerError(f"{run} has no finished trial yet")
     _print_best(ledger, find_run(run), command=True)
+    if fetch is not None:
+        _fetch_winner(ledger, find_run(run), fetch)
 
 
 @app.command()
@@ -206,6 +257,176 @@ def report(
         ledger = Ledger.load(storage, study)
         target = _writing(out or Path("."), lambda path: write_report(ledger.study, path))
     print(f"report: {target / 'report.html'}")
+
+
+@bring.command("amt")
+def import_amt(
+    name: Annotated[str, typer.Argument(help="The name of a finished tuning job.")],
+    region: Annotated[str | None, typer.Option(help="Left out: AWS's own configuration.")] = None,
+    out: ImportOut = None,
+    curves: Annotated[bool, typer.Option(help="Read the logs too, for learning curves.")] = True,
+) -> None:
+    """Bring in a finished SageMaker tuning job, whoever started it.
+
+    Example: tuner import amt my-tuning-job --region eu-west-1
+    """
+    from tuner.aws.session import connect
+    from tuner.exchange import amt
+
+    aws = connect(region)
+    job = amt.read_tuning_job(aws, name)
+    source = {"amt": name, "region": aws.region, "account": aws.account}
+    folder, ledger = _import_into(out or Path("runs") / name, name, source, job.direction)
+    ledger.set("metric", job.metric)
+    ledger.set("aws", {"region": aws.region})
+    added = amt.bring_in(aws, job, ledger, print, curves)
+    _say_imported(added, f"training jobs of {name}", ledger, folder)
+
+
+@bring.command("optuna")
+def import_optuna(
+    storage: Annotated[str, typer.Argument(help="An Optuna storage, as in sqlite:///study.db.")],
+    study: Annotated[str | None, typer.Option(help="Its name, where there are several.")] = None,
+    out: ImportOut = None,
+) -> None:
+    """Bring in the finished trials of anybody's Optuna study.
+
+    Example: tuner import optuna sqlite:///study.db --study my-study
+    """
+    from tuner.exchange import studies
+    from tuner.ledger import Ledger, masked
+
+    source = Ledger.load(storage, study)
+    name = source.study.study_name
+    origin = {"optuna": masked(storage), "study": name}
+    target = out or Path("runs") / _as_folder(name)
+    folder, ledger = _import_into(target, name, origin, studies.direction_of(source), fresh=True)
+    added = studies.bring_in(source, ledger)
+    _say_imported(added, f"trials of study {name}", ledger, folder)
+
+
+@bring.command("csv")
+def import_csv(
+    file: Annotated[Path, typer.Argument(help="A CSV file: a row for each trial.")],
+    objective: Annotated[
+        str | None, typer.Option(help="The column of the score; not for a `tuner export`.")
+    ] = None,
+    direction: Annotated[
+        str | None, typer.Option(metavar="maximize|minimize", help="Which score is better.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="A column that is a parameter; left out: all others. May be repeated."),
+    ] = None,
+    log: Annotated[
+        list[str] | None, typer.Option(help="A parameter on a log scale. May be repeated.")
+    ] = None,
+    out: ImportOut = None,
+) -> None:
+    """Bring in a table of trials: what `tuner export` wrote, or a table of your own.
+
+    Examples:
+      tuner import csv trials.csv
+
+      tuner import csv results.csv --objective f1 --direction maximize --log learning_rate
+    """
+    from tuner.exchange import tables
+
+    header, rows = tables.read_rows(file)
+    name = file.stem
+    if tables.is_ours(header):
+        trials = tables.trials_of_ours(file, rows)
+        metric, direction = rows[0][1]["metric"], rows[0][1]["direction"]
+    else:
+        if objective is None:
+            raise TunerError(
+                f"{file} is not from `tuner export`: name the column of the score with --objective "
+                f"(it has {', '.join(header)})"
+            )
+        trials = tables.trials_of_theirs(file, header, rows, objective, param or [], log or [])
+        metric = objective
+    if direction not in ("maximize", "minimize"):
+        raise TunerError("--direction must be maximize or minimize")
+    target = out or Path("runs") / _as_folder(name)
+    folder, ledger = _import_into(target, name, {"csv": str(file)}, direction, fresh=True)
+    ledger.set("metric", metric)
+    for trial in trials:
+        ledger.study.add_trial(trial)
+    _say_imported(len(trials), f"trials of {file}", ledger, folder)
+
+
+@app.command()
+def export(run: Run, file: Annotated[Path, typer.Argument(help="The CSV file to write.")]) -> None:
+    """Write a run's trials as CSV; `tuner import csv` gives the same trials again.
+
+    Example: tuner export runs/demo trials.csv
+    """
+    from tuner.exchange import tables
+
+    count = tables.write_csv(_load_ledger(run), file)
+    print(f"{count} trials: {file}")
+
+
+def _as_folder(name: str) -> str:
+    """A study's name as a folder's."""
+    import re
+
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "imported"
+
+
+def _import_into(
+    target: Path, name: str, source: dict[str, str], direction: str, fresh: bool = False
+) -> "tuple[RunFolder, Ledger]":
+    """The run folder of an import and its ledger; with `fresh`, it must not hold trials yet."""
+    from tuner.ledger import Ledger
+    from tuner.run_folder import RunFolder
+
+    folder = RunFolder(target)
+    folder.claim_as(name, {"imported": source})
+    ledger = Ledger.create(
+        folder.ledger_url(), name, "minimize" if direction == "minimize" else "maximize"
+    )
+    if fresh and ledger.read_trials():
+        raise RunFolderError(f"{target} holds this import already; choose another with --out")
+    ledger.set("imported", source)
+    return folder, ledger
+
+
+def _say_imported(count: int, what: str, ledger: "Ledger", folder: "RunFolder") -> None:
+    print(f"{count} {what} added to {folder.shown}")
+    _write_report(ledger, folder)
+    _print_best(ledger, folder)
+    print(f"report: {folder.shown / 'report.html'}")
+
+
+def _on(settings: list[str] | None, backend: str | None) -> list[str]:
+    """The settings with `--backend` as one more of them."""
+    return [*(settings or []), *([f"backend={backend}"] if backend else [])]
+
+
+def _fetch_winner(ledger: "Ledger", folder: "RunFolder", target: Path) -> None:
+    """Copies or downloads the winner's model; TunerError where it was not kept."""
+    import shutil
+
+    from reports import read_table
+    from reports.winner import find_winner
+
+    winner = find_winner(read_table(ledger.study))
+    assert winner is not None
+    if target.exists() and any(target.iterdir()):
+        raise TunerError(f"{target} is not empty; name another folder")
+    uri = ledger.read_trials()[winner.number].user_attrs.get("model_uri")
+    kept = folder.trial(winner.number) / "model"
+    if uri:
+        from tuner.aws.jobs import fetch_model
+        from tuner.aws.session import connect
+
+        fetch_model(connect(ledger.study.user_attrs.get("aws", {}).get("region")), uri, target)
+    elif kept.is_dir():
+        shutil.copytree(kept, target, dirs_exist_ok=True)
+    else:
+        raise TunerError(f"the model of trial {winner.number} was not kept")
+    print(f"model: {target}")
 
 
 def _load(path: Path, settings: list[str] | None) -> "LoadedSweep":
@@ -302,6 +523,8 @@ def _print_best(ledger: "Ledger", folder: "RunFolder", command: bool = False) ->
         words += ["--data", str(folder.data)]
     print("train it again by hand:")
     print(shlex.join(words))
+    if uri := ledger.read_trials()[winner.number].user_attrs.get("model_uri"):
+        print(f"its model: {uri}")
     model = folder.trial(winner.number) / "model"
     if (model / "config.json").is_file():
         print(f"its model: {model}")

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from train_script.config import METRICS, OPTIONS, TUNABLE, TYPES, check_values, value_problem
 from train_script.errors import did_you_mean
 from train_script.tasks import TASKS
+from tuner.sagemaker_block import SageMakerBlock
 from tuner.space import Parameter, SearchSpace
 from tuner.sweep_file import Budget, Confirm, Objective, Search, Sweep, TaskBlock
 from tuner.yaml_lines import Location
@@ -179,7 +180,7 @@ def translate(error: dict[str, Any]) -> tuple[Location, str]:
 def _keys_beside(place: Location) -> Iterable[str]:
     blocks: dict[str, type[BaseModel]] = {
         "task": TaskBlock, "objective": Objective, "search": Search, "confirm": Confirm,
-        "budget": Budget, "space": Parameter,
+        "budget": Budget, "space": Parameter, "sagemaker": SageMakerBlock,
     }  # fmt: skip
     if len(place) == 1:
         return Sweep.model_fields

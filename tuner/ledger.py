@@ -121,8 +121,14 @@ class Ledger:
         ]  # fmt: skip
 
     def close_stale(self) -> int:
-        """Marks trials left running by a process that is gone; only the run's lock holder may ask."""
-        stale = [t for t in self.read_trials() if t.state == TrialState.RUNNING]
+        """Marks trials left running by a process that is gone; only the run's lock holder may ask.
+
+        Training jobs on AWS run on without us; their backend looks after them.
+        """
+        stale = [
+            t for t in self.read_trials()
+            if t.state == TrialState.RUNNING and "training_job" not in t.user_attrs
+        ]  # fmt: skip
         self.study.sampler = optuna.samplers.RandomSampler()
         for frozen in stale:
             trial = optuna.Trial(self.study, frozen._trial_id)

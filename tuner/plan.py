@@ -1,12 +1,16 @@
 """What a sweep would do, said before it does anything."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
 from train_script.tasks import Splits
+from tuner.aws import limits, request
 from tuner.backends.local import LocalBackend
 from tuner.machine import gpu_names, usable_cores
 from tuner.points import Points
@@ -14,13 +18,30 @@ from tuner.progress import shown_value
 from tuner.sweep import LoadedSweep
 
 
-def show_plan(console: Console, loaded: LoadedSweep, splits: Splits | None, points: Points) -> None:
-    """Prints the sweep, its space, its trials and the command of its first trial."""
-    for part in _parts(loaded, splits, points):
+def show_plan(
+    console: Console,
+    loaded: LoadedSweep,
+    splits: Splits | None,
+    points: Points,
+    backends: Sequence[str] = ("local",),
+) -> None:
+    """Prints the sweep, its space as each backend gets it, its trials, its first command."""
+    parts: list[RenderableType] = [_facts(loaded, splits, points, backends), Text()]
+    parts += [_space_table(loaded, points, backends), Text()]
+    first = points.default or points.space.from_unit([0.5] * len(points.space.parameters))
+    command = " ".join(loaded.arguments(first, loaded.sweep.search.seed))
+    which = "the default configuration" if points.default else "the middle of the space"
+    where = ", the same on both backends" if len(backends) > 1 else ""
+    parts.append(Group(Text(f"arguments for {which}{where}:", style="dim"), Text(command)))
+    if "sagemaker" in backends:
+        parts += _sagemaker(loaded, points)
+    for part in parts:
         console.print(part)
 
 
-def _parts(loaded: LoadedSweep, splits: Splits | None, points: Points) -> list[RenderableType]:
+def _facts(
+    loaded: LoadedSweep, splits: Splits | None, points: Points, backends: Sequence[str]
+) -> Table:
     sweep = loaded.sweep
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="dim")
@@ -42,30 +63,67 @@ def _parts(loaded: LoadedSweep, splits: Splits | None, points: Points) -> list[R
     facts.add_row("objective", f"{loaded.direction} {sweep.objective.metric}")
     for name, value in sweep.fixed.items():
         facts.add_row("fixed", f"{name} = {value}")
-    facts.add_row("trials", trial_counts(loaded, points))
-    threads = LocalBackend(loaded).threads_per_trial()
-    gpus = len(gpu_names())
-    facts.add_row(
-        "at once",
-        f"{sweep.budget.parallel}, each with {threads} of {usable_cores()} cores"
-        + (f", round robin on {gpus} GPU(s)" if gpus else ""),
-    )
+    for backend in backends:
+        label = "trials" if len(backends) == 1 else f"trials, {WHERE[backend]}"
+        facts.add_row(label, trial_counts(loaded, points, backend))
+    if "local" in backends:
+        threads, gpus = LocalBackend(loaded).threads_per_trial(), len(gpu_names())
+        facts.add_row(
+            "at once, here",
+            f"{sweep.budget.parallel}, each with {threads} of {usable_cores()} cores"
+            + (f", round robin on {gpus} GPU(s)" if gpus else ""),
+        )
+    if "sagemaker" in backends:
+        block = sweep.sagemaker
+        machines = f"{block.instance_count} x {' or '.join(block.instance_types)}"
+        facts.add_row("at once, AWS", f"{sweep.budget.parallel}, each with {machines}")
+        facts.add_row("cost, AWS", _most_it_can_cost(loaded, points))
     facts.add_row("hours", f"at most {sweep.budget.hours:g}" if sweep.budget.hours else "no limit")
-    first = points.default or points.space.from_unit([0.5] * len(points.space.parameters))
-    command = " ".join(loaded.arguments(first, sweep.search.seed))
-    which = "the default configuration" if points.default else "the middle of the space"
+    return facts
+
+
+def _most_it_can_cost(loaded: LoadedSweep, points: Points) -> str:
+    """The bound that the limits give; what it will cost depends on how long the trials take."""
+    block, confirm = loaded.sweep.sagemaker, loaded.sweep.confirm
+    extra = (confirm.top + (points.default is not None)) * confirm.seeds if confirm.top else 0
+    jobs = points.search_total() + extra
+    hours = jobs * block.max_hours * block.instance_count
+    text = f"{jobs} jobs of at most {block.max_hours:g} h"
+    if block.usd_per_hour is None:
+        return f"unknown: {text}, and sagemaker.usd_per_hour is not set"
+    return f"at most ${hours * block.usd_per_hour:,.2f}: {text} at ${block.usd_per_hour:g} an hour"
+
+
+def _sagemaker(loaded: LoadedSweep, points: Points) -> list[RenderableType]:
+    """The exact request, with capitals for what only AWS can tell, and what is different there."""
+    default = points.default is not None
+    trials = max(1, points.search_total() - default)
+    place = limits.known_place(loaded)
+    seconds = loaded.sweep.budget.hours and loaded.sweep.budget.hours * 3600
+    asked = request.tuning_request(loaded, place, "NAME", trials, seconds)
+    title = "CreateHyperParameterTuningJob (capitals: known only when it runs):"
+    told = [Text(f"• {note}") for note in limits.notes(loaded)]
     return [
-        facts, Text(), _space_table(loaded, points), Text(),
-        Group(Text(f"arguments for {which}:", style="dim"), Text(command)),
+        Text(), Text(title, style="dim"),
+        Syntax(json.dumps(asked, indent=2), "json", theme="ansi_light", background_color="default"),
+        Text(f"the objective's regex reads {limits.example_line(loaded)}", style="dim"), *told,
     ]  # fmt: skip
 
 
-def trial_counts(loaded: LoadedSweep, points: Points) -> str:
+WHERE = {"local": "here", "sagemaker": "AWS"}
+
+
+def trial_counts(loaded: LoadedSweep, points: Points, backend: str = "local") -> str:
     """How many trials of each kind the sweep will run."""
     search, confirm = loaded.sweep.search, loaded.sweep.confirm
     total = points.search_total()
     parts = []
-    if search.sampler == "grid":
+    strategy = request.plan_of(loaded, total).strategy
+    if backend == "sagemaker" and strategy != "Grid":
+        default = int(points.default is not None)
+        parts = [f"{max(1, total - default)} by AMT's {strategy} search"]
+        parts += ["1 default"] if default else []
+    elif search.sampler == "grid":
         parts.append(f"{total} grid points")
     else:
         default = int(points.default is not None)
@@ -85,10 +143,14 @@ def trial_counts(loaded: LoadedSweep, points: Points) -> str:
     return text
 
 
-def _space_table(loaded: LoadedSweep, points: Points) -> Table:
+def _space_table(loaded: LoadedSweep, points: Points, backends: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("searched", "range", "scale", "default", "Optuna distribution"):
-        table.add_column(title)
+    titles = ["searched", "range", "scale", "default"]
+    titles += ["Optuna distribution"] if "local" in backends else []
+    titles += ["AMT range"] if "sagemaker" in backends else []
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    theirs = _amt_ranges(loaded) if "sagemaker" in backends else {}
     for name, parameter in points.space.parameters.items():
         if parameter.choice is not None:
             span = ", ".join(map(str, parameter.choice))
@@ -98,6 +160,24 @@ def _space_table(loaded: LoadedSweep, points: Points) -> Table:
             span += f" by {parameter.step:g}" if parameter.step else ""
         default: Any = (points.default or {}).get(name, "")
         scale = parameter.scale if parameter.choice is None else "choice"
-        distribution = str(parameter.distribution())
-        table.add_row(*(Text(t) for t in (name, span, scale, shown_value(default), distribution)))
+        cells = [name, span, scale, shown_value(default)]
+        cells += [str(parameter.distribution())] if "local" in backends else []
+        cells += [theirs[name]] if "sagemaker" in backends else []
+        table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def _amt_ranges(loaded: LoadedSweep) -> dict[str, str]:
+    """Each parameter's range in AMT's words; one of a single value is a static hyperparameter."""
+    words = {
+        name: f"static {request.texts(loaded, name, parameter)[0]}"
+        for name, parameter in loaded.sweep.space.items()
+        if parameter.size == 1
+    }
+    for kind, entries in request.parameter_ranges(loaded).items():
+        for entry in entries:
+            rest = entry.get("Values") or [
+                entry["MinValue"], entry["MaxValue"], entry["ScalingType"]
+            ]  # fmt: skip
+            words[entry["Name"]] = f"{kind.removesuffix('ParameterRanges')}({', '.join(rest)})"
+    return words

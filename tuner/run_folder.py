@@ -63,6 +63,10 @@ class RunFolder:
 
     def claim(self, loaded: LoadedSweep) -> None:
         """Makes or checks the folder for this sweep; RunFolderError where it belongs to another."""
+        self.claim_as(loaded.sweep.name, loaded.identity())
+
+    def claim_as(self, name: str, identity: dict[str, Any]) -> None:
+        """Makes or checks the folder for what `identity` says, a sweep or the source of an import."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -72,7 +76,7 @@ class RunFolder:
                 f"run folder {self.shown} is not writable ({exc.strerror}); choose another with --out"
             ) from exc
         if self.sweep_file.exists():
-            differences = list(_differences(self.read_identity()["sweep"], loaded.identity()))
+            differences = list(_differences(self.read_identity()["sweep"], identity))
             if differences:
                 raise RunFolderError(
                     f"run folder {self.shown} belongs to another sweep: {'; '.join(differences)}. "
@@ -85,9 +89,8 @@ class RunFolder:
                 f"{self.shown} is not empty and not a run folder (it has {others[0]}); "
                 "choose another with --out"
             )
-        identity = {"schema": 1, "name": loaded.sweep.name, "sweep": loaded.identity()}
         part = self.sweep_file.with_suffix(".part")
-        part.write_text(json.dumps(identity, indent=2) + "\n")
+        part.write_text(json.dumps({"schema": 1, "name": name, "sweep": identity}, indent=2) + "\n")
         os.replace(part, self.sweep_file)
 
     def prepare_data(self, splits: Splits | None) -> dict[str, Any] | None:

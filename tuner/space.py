@@ -16,7 +16,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from tuner.block import Block
 
 Scalar = bool | int | float | str
 Point = dict[str, Scalar]
@@ -24,12 +26,8 @@ LARGEST = 2.0**53
 """Beyond this a float no longer tells whole numbers apart."""
 
 
-class Parameter(BaseModel):
+class Parameter(Block):
     """One searched hyperparameter and its range."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
-    )
 
     float_range: list[float] | None = Field(default=None, alias="float")
     """`[low, high]`, both included"""

@@ -71,22 +71,31 @@ class LoadedSweep:
         return load_task(self.sweep.task.name, self.task_options)
 
     def arguments(self, point: Mapping[str, Scalar], seed: int) -> list[str]:
-        """The `--name value` list that the script gets for this point, on either backend."""
+        """The `--name value` list that the script gets for this point, on either backend.
+
+        Sorted by name, as the toolkit in SageMaker's containers does.
+        """
+        pairs = self.hyperparameters(point) | {"seed": seed}
+        return [word for name in sorted(pairs) for word in (f"--{name}", as_text(pairs[name]))]
+
+    def hyperparameters(self, point: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Every option of the script but the seed: what the sweep fixes, and the point."""
         pairs: dict[str, Scalar] = {}
         if self.uses_own_script:
             if self.sweep.task is not None:
                 pairs["task"] = self.sweep.task.name
-            if self.sweep.model is not None:
-                pairs["model"] = self.sweep.model
             pairs["metric"] = self.sweep.objective.metric
-        elif self.sweep.model is not None:
+        if self.sweep.model is not None:
             pairs["model"] = self.sweep.model
         pairs |= self.sweep.fixed
         pairs |= point
-        if "model" in pairs and self.uses_own_script:
-            pairs["model"] = self.model_place(str(pairs["model"]))
-        pairs["seed"] = seed
-        return [word for name, value in pairs.items() for word in (f"--{name}", as_text(value))]
+        return {name: self.as_passed(name, value) for name, value in pairs.items()}
+
+    def as_passed(self, name: str, value: Scalar) -> Scalar:
+        """A hyperparameter's value as the script gets it: a model's folder with its whole path."""
+        if name == "model" and self.uses_own_script:
+            return self.model_place(str(value))
+        return value
 
     def model_place(self, name: str) -> str:
         """A model's folder as an absolute path, beside the sweep file first; other names as they are."""
@@ -98,7 +107,7 @@ class LoadedSweep:
     def identity(self) -> dict[str, Any]:
         """All that must not change between two runs of one run folder."""
         kept = self.sweep.model_dump(
-            exclude={"budget", "confirm"}, exclude_defaults=True, by_alias=True
+            exclude={"budget", "confirm", "sagemaker"}, exclude_defaults=True, by_alias=True
         )
         plain: dict[str, Any] = json.loads(json.dumps(kept | {"script": str(self.script)}))
         return plain
@@ -169,7 +178,7 @@ def check_outside(loaded: LoadedSweep) -> Splits | None:
     except BadInput as exc:
         faults.append(f"task: {exc}")
     if loaded.uses_own_script:
-        for name in _models(loaded.sweep):
+        for name in models_of(loaded.sweep):
             try:
                 longest = positions(locate_model(loaded.model_place(name)))
             except BadInput as exc:
@@ -193,7 +202,8 @@ def _longest_input(sweep: Sweep) -> int:
     return max(int(value) for value in values)
 
 
-def _models(sweep: Sweep) -> list[str]:
+def models_of(sweep: Sweep) -> list[str]:
+    """Every model that a trial may start from, as the sweep file names it."""
     if "model" in sweep.space:
         return [str(value) for value in sweep.space["model"].values]
     return [str(sweep.fixed.get("model", sweep.model or default_of("model")))]

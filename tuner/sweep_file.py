@@ -2,19 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tuner.block import Block
+from tuner.sagemaker_block import SageMakerBlock
 from tuner.space import Parameter, Scalar
 
 DEFAULT_SCRIPT = "train_script/train.py"
-
-
-class Block(BaseModel):
-    """A part of a sweep file: unknown keys are faults, and so is `"24"` for a number."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
-    )
 
 
 class TaskBlock(Block):
@@ -105,5 +99,7 @@ class Sweep(Block):
     """Re-runs on fresh seeds"""
     budget: Budget = Budget()
     """What the sweep may use"""
-    backend: Literal["local"] = "local"
-    """Where trials run"""
+    backend: Literal["local", "sagemaker"] = "local"
+    """Where trials run: this machine, or SageMaker Automatic Model Tuning"""
+    sagemaker: SageMakerBlock = SageMakerBlock()
+    """How, on SageMaker"""

@@ -19,13 +19,19 @@ from tuner.progress import PlainView
 from tuner.run_folder import RunFolder
 from tuner.sweep import load_sweep
 
+ON_AWS = {"image": "an-image", "poll_seconds": 0.2}
+
 
 @pytest.fixture(params=sorted(BACKENDS))
 def run_sweep(request, write_sweep, tmp_path):
     """Runs a sweep on each backend; returns its outcome and its ledger."""
+    if request.param == "sagemaker":
+        request.getfixturevalue("emulator")
 
     def run(settings=(), **blocks):
+        blocks = {"sagemaker": ON_AWS} | blocks | {"backend": request.param}
         loaded = load_sweep(write_sweep(**blocks), settings)
+        assert not BACKENDS[request.param](loaded).problems()
         folder = RunFolder(tmp_path / "run")
         folder.claim(loaded)
         ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
@@ -33,6 +39,10 @@ def run_sweep(request, write_sweep, tmp_path):
         return outcome, ledger
 
     return run
+
+
+only_local = pytest.mark.parametrize("run_sweep", ["local"], indirect=True)
+"""For what only this machine has; tests/aws has what SageMaker does instead."""
 
 
 def test_every_trial_is_in_the_ledger_with_its_score_and_curve(run_sweep):
@@ -49,12 +59,12 @@ def test_every_trial_is_in_the_ledger_with_its_score_and_curve(run_sweep):
 
 
 def test_script_got_the_arguments_that_the_ledger_names(run_sweep):
-    _, ledger = run_sweep()
+    _, ledger = run_sweep(budget={"trials": 3, "parallel": 2})
     for t in ledger.read_trials():
         words = t.user_attrs["arguments"]
         given = dict(zip(words[::2], words[1::2], strict=True))
-        assert float(given["--x"]) == t.params["x"]
-        assert int(given["--k"]) == t.params["k"]
+        assert float(given["--rate"]) == t.params["rate"]
+        assert int(given["--depth"]) == t.params["depth"]
         assert int(given["--seed"]) == t.user_attrs["seed"]
 
 
@@ -66,6 +76,7 @@ def test_run_again_repeats_no_finished_trial(run_sweep):
     assert len(ledger.read_trials()) == 9
 
 
+@only_local
 @pytest.mark.parametrize(
     ("mode", "why"),
     [
@@ -77,7 +88,7 @@ def test_run_again_repeats_no_finished_trial(run_sweep):
     ],
 )
 def test_failed_trial_is_a_record_and_the_sweep_goes_on(run_sweep, mode, why):
-    space = {"x": {"choice": [0.001, 0.01]}, "mode": {"choice": ["well", mode]}}
+    space = {"rate": {"choice": [0.001, 0.01]}, "mode": {"choice": ["well", mode]}}
     outcome, ledger = run_sweep(
         space=space, search={"sampler": "grid"}, budget={"trials": 4, "parallel": 1}
     )
@@ -92,6 +103,7 @@ def test_failed_trial_is_a_record_and_the_sweep_goes_on(run_sweep, mode, why):
         assert by_mode[mode][0].user_attrs["stderr_tail"][0] == "some context"
 
 
+@only_local
 def test_script_that_vanishes_is_a_recorded_failure(run_sweep, tmp_path, monkeypatch):
     script = tmp_path / "mine.py"
     script.write_text(TOY.read_text())
@@ -100,6 +112,7 @@ def test_script_that_vanishes_is_a_recorded_failure(run_sweep, tmp_path, monkeyp
         run_sweep(script=str(script), budget={"trials": 9})
 
 
+@only_local
 def test_cores_are_divided_and_gpus_assigned_round_robin(run_sweep, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     _, ledger = run_sweep(budget={"trials": 4, "parallel": 2})
@@ -108,6 +121,7 @@ def test_cores_are_divided_and_gpus_assigned_round_robin(run_sweep, monkeypatch)
     assert {s["threads"] for s in said} == {str(max(1, usable_cores() // 2))}
 
 
+@only_local
 def test_five_failures_without_a_success_stop_the_sweep_with_the_reason(run_sweep, tmp_path):
     with pytest.raises(SweepFailed, match="5 trials failed and none succeeded.*cannot work"):
         run_sweep(fixed={"mode": "fails"}, budget={"trials": 20, "parallel": 1})
@@ -116,30 +130,32 @@ def test_five_failures_without_a_success_stop_the_sweep_with_the_reason(run_swee
 
 
 HOPELESS_LAST = {
-    "space": {"x": {"choice": [1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 1.0]}},
+    "space": {"rate": {"choice": [1e-3, 2e-3, 3e-3, 4e-3, 5e-3, 1.0]}},
     "budget": {"trials": 6, "parallel": 1},
-}  # with this seed the grid ends with x = 1
+}  # with this seed the grid ends with rate = 1
 GRID_SEED = 1
 
 
+@only_local
 @pytest.mark.parametrize("mode", ["well", "polite"])
 def test_hopeless_trial_is_pruned_and_its_process_ended(run_sweep, mode):
     """Also where the script takes SIGTERM for a good end and gives status 0."""
     _, ledger = run_sweep(
-        fixed={"k": 1, "sleep": 0.4, "mode": mode},
+        fixed={"depth": 1, "sleep": 0.4, "mode": mode},
         search={"sampler": "grid", "seed": GRID_SEED},
         **HOPELESS_LAST,
     )
     last = ledger.read_trials()[-1]
-    assert last.params["x"] == 1.0
+    assert last.params["rate"] == 1.0
     assert last.state == TrialState.PRUNED
     assert max(last.intermediate_values) < 100
 
 
+@only_local
 @pytest.mark.parametrize("mode", ["long", "nested", "compact", "plain", "deep", "binary", "late"])
 def test_odd_output_is_read_for_what_it_says(run_sweep, mode):
     _, ledger = run_sweep(
-        space={"x": {"choice": [1e-3]}}, fixed={"k": 1, "mode": mode},
+        space={"rate": {"choice": [1e-3]}}, fixed={"depth": 1, "mode": mode},
         search={"sampler": "grid"}, budget={"trials": 1},
     )  # fmt: skip
     (trial,) = ledger.read_trials()
@@ -147,15 +163,17 @@ def test_odd_output_is_read_for_what_it_says(run_sweep, mode):
     assert trial.value == pytest.approx(0.9)
 
 
+@only_local
 def test_crash_is_told_with_its_last_words(run_sweep):
     _, ledger = run_sweep(
-        space={"mode": {"choice": ["abort", "well"]}}, fixed={"x": 0.001},
+        space={"mode": {"choice": ["abort", "well"]}}, fixed={"rate": 0.001},
         search={"sampler": "grid"}, budget={"trials": 2},
     )  # fmt: skip
     (failed,) = [t for t in ledger.read_trials() if t.state == TrialState.FAIL]
     assert failed.user_attrs["failure"] == "ended by SIGABRT: an assertion in C"
 
 
+@only_local
 def test_script_deaf_to_sigterm_is_killed(run_sweep, monkeypatch):
     monkeypatch.setattr("tuner.processes.KILL_AFTER_SECONDS", 0.3)
     outcome, ledger = run_sweep(
@@ -165,6 +183,7 @@ def test_script_deaf_to_sigterm_is_killed(run_sweep, monkeypatch):
     assert ledger.read_trials()[0].user_attrs["outcome"] == "interrupted"
 
 
+@only_local
 def test_children_that_a_script_leaves_behind_are_ended(run_sweep):
     before = {p.pid for p in psutil.process_iter()}
     run_sweep(fixed={"mode": "parent"}, budget={"trials": 2, "parallel": 1})
@@ -172,9 +191,10 @@ def test_children_that_a_script_leaves_behind_are_ended(run_sweep):
     assert not [p for p in left if p.info["cmdline"] == ["sleep", "600"]]
 
 
+@only_local
 def test_pruner_none_lets_every_trial_finish(run_sweep):
     _, ledger = run_sweep(
-        fixed={"k": 1, "sleep": 0.1},
+        fixed={"depth": 1, "sleep": 0.1},
         search={"sampler": "grid", "seed": GRID_SEED, "pruner": "none"},
         **HOPELESS_LAST,
     )
@@ -184,8 +204,9 @@ def test_pruner_none_lets_every_trial_finish(run_sweep):
 def test_winner_and_default_are_confirmed_on_fresh_seeds(run_sweep):
     _, ledger = run_sweep(confirm={"top": 1, "seeds": 2}, fixed={"noise": 0.1})
     confirmed = ledger.read_trials("confirm")
-    best = next(t.number for t in ledger.best_first() if t.number != 0)
-    assert {t.user_attrs["confirms"] for t in confirmed} == {best, 0}
+    default = next(t.number for t in ledger.read_trials() if t.user_attrs["chosen_by"] == "default")
+    best = next(t.number for t in ledger.best_first() if t.number != default)
+    assert {t.user_attrs["confirms"] for t in confirmed} == {best, default}
     search_seeds = {t.user_attrs["seed"] for t in ledger.read_trials("search")}
     assert not search_seeds & {t.user_attrs["seed"] for t in confirmed}
 
@@ -193,10 +214,10 @@ def test_winner_and_default_are_confirmed_on_fresh_seeds(run_sweep):
 def test_hours_are_a_hard_cap(run_sweep):
     began = time.monotonic()
     outcome, ledger = run_sweep(
-        fixed={"sleep": 0.5}, budget={"trials": 500, "parallel": 2, "hours": 3 / 3600}
+        fixed={"sleep": 0.5}, budget={"trials": 500, "parallel": 2, "hours": 4 / 3600}
     )
     assert outcome is Outcome.OUT_OF_HOURS
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15
     assert 1 <= len(ledger.read_trials()) < 10
     assert all(t.state.is_finished() for t in ledger.read_trials())
 

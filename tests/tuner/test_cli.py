@@ -90,8 +90,8 @@ def test_unwritable_run_folder_is_refused(tuner, write_sweep, tmp_path):
 def test_run_folder_of_another_sweep_is_refused_with_the_difference(tuner, write_sweep):
     path = write_sweep(budget={"trials": 1})
     assert tuner("run", path).returncode == 0
-    text = error(tuner("run", path, "--set", "space.x.float=[1e-4, 1e-1]"))
-    assert "belongs to another sweep: space.x.float was [1e-05, 0.1], is [0.0001, 0.1]" in text
+    text = error(tuner("run", path, "--set", "space.rate.float=[1e-4, 1e-1]"))
+    assert "belongs to another sweep: space.rate.float was [1e-05, 0.1], is [0.0001, 0.1]" in text
     assert tuner("run", path, "--set", "budget.trials=2").returncode == 0
 
 
@@ -134,7 +134,7 @@ def test_changed_data_is_refused(tuner, tmp_path):
     (tmp_path / "s.yaml").write_text(
         f"script: {TOY}\ntask: {{data: x.csv, text: text, label: label}}\n"
         "objective: {metric: score, direction: maximize}\n"
-        "space: {x: {float: [0.1, 1.0]}}\nbudget: {trials: 1}\nconfirm: {top: 0}\n"
+        "space: {rate: {float: [0.1, 1.0]}}\nbudget: {trials: 1}\nconfirm: {top: 0}\n"
     )
     assert tuner("run", "s.yaml").returncode == 0
     write(22)

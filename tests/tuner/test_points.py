@@ -23,7 +23,7 @@ def make(write_sweep):
 def score(point):
     import math
 
-    return 1 - (math.log10(point["x"]) + 3) ** 2 - 0.1 * point["k"]
+    return 1 - (math.log10(point["rate"]) + 3) ** 2 - 0.1 * point["depth"]
 
 
 def begin(points, proposal):
@@ -62,7 +62,7 @@ def test_default_then_space_filling_then_adaptive(make):
     points = make(budget={"trials": 12}, search={"space_filling": 0.25})
     play(points)
     assert chosen(points) == ["default"] + ["space-filling"] * 3 + ["adaptive"] * 8
-    assert params(points)[0] == {"x": 1e-4, "k": 2}
+    assert params(points)[0] == {"rate": 1e-4, "depth": 2}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "cmaes"])
@@ -81,7 +81,7 @@ def test_resumed_search_has_the_points_of_an_uninterrupted_one(make, sampler):
 def test_no_sampler_repeats_a_point_of_a_continuous_space(make, sampler):
     points = make(budget={"trials": 10}, search={"sampler": sampler})
     play(points)
-    assert len({p["x"] for p in params(points)}) == 10
+    assert len({p["rate"] for p in params(points)}) == 10
 
 
 def test_every_search_trial_has_a_seed_of_its_own_and_zero_is_a_seed(make):
@@ -104,17 +104,17 @@ def test_another_sweep_seed_gives_other_points(make):
     first, second = (make(search={"seed": s, "start_with_default": False}) for s in (0, 1))
     play(first)
     play(second)
-    assert not {p["x"] for p in params(first)} & {p["x"] for p in params(second)}
+    assert not {p["rate"] for p in params(first)} & {p["rate"] for p in params(second)}
 
 
 def test_grid_tries_every_point_once(make):
     points = make(
-        space={"x": {"choice": [0.1, 0.01]}, "k": {"int": [1, 3]}},
+        space={"rate": {"choice": [0.1, 0.01]}, "depth": {"int": [1, 3]}},
         search={"sampler": "grid"}, budget={"trials": 10},
     )  # fmt: skip
     play(points)
     assert Counter(str(p) for p in params(points)) == Counter(
-        str({"x": x, "k": k}) for x in (0.1, 0.01) for k in (1, 2, 3)
+        str({"rate": x, "depth": k}) for x in (0.1, 0.01) for k in (1, 2, 3)
     )
 
 
@@ -138,8 +138,8 @@ def test_confirmation_runs_winner_and_default_on_the_same_fresh_seeds(make):
 
 def test_runner_up_is_confirmed_as_well_where_the_default_leads(make):
     points = make(
-        space={"x": {"float": [1e-5, 1e-1], "scale": "log", "default": 1e-3},
-               "k": {"int": [1, 4], "default": 1}},
+        space={"rate": {"float": [1e-5, 1e-1], "scale": "log", "default": 1e-3},
+               "depth": {"int": [1, 4], "default": 1}},
         budget={"trials": 4}, confirm={"top": 1, "seeds": 1},
     )  # fmt: skip
     play(points, until_confirmed=True)
@@ -183,12 +183,12 @@ def test_trial_cut_off_before_it_began_is_replaced_and_not_repeated(make):
 
 def test_default_that_the_search_repeats_is_still_confirmed_as_the_default(make):
     points = make(
-        space={"k": {"int": [1, 2], "default": 1}, "x": {"choice": [0.001], "default": 0.001}},
+        space={"depth": {"int": [1, 2], "default": 1}, "rate": {"choice": [0.001], "default": 0.001}},
         budget={"trials": 6}, confirm={"top": 1, "seeds": 1},
     )  # fmt: skip
     play(points, until_confirmed=True)
     confirmed = [t.user_attrs["confirms"] for t in points.ledger.read_trials("confirm")]
-    points_confirmed = [points.ledger.read_trials()[n].params["k"] for n in confirmed]
+    points_confirmed = [points.ledger.read_trials()[n].params["depth"] for n in confirmed]
     assert 0 in confirmed
     assert sorted(points_confirmed) == [1, 2]
 

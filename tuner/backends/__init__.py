@@ -2,7 +2,8 @@
 
 from tuner.backends.base import Backend, Outcome
 from tuner.backends.local import LocalBackend
+from tuner.backends.sagemaker import SageMakerBackend
 
-BACKENDS: dict[str, type[Backend]] = {"local": LocalBackend}
+BACKENDS: dict[str, type[Backend]] = {"local": LocalBackend, "sagemaker": SageMakerBackend}
 
 __all__ = ["BACKENDS", "Backend", "Outcome"]

@@ -18,6 +18,7 @@ class Outcome(Enum):
     FINISHED = "finished"
     OUT_OF_HOURS = "stopped: budget.hours is used up"
     STOPPED = "stopped"
+    DETACHED = "no longer followed; its jobs go on in AWS and cost money"
 
 
 class Backend(Protocol):
@@ -31,4 +32,9 @@ class Backend(Protocol):
 
     def run(self, ledger: Ledger, folder: RunFolder, view: View) -> Outcome:
         """Runs what the ledger still lacks; run again, it goes on. SweepFailed: no trial worked."""
+        ...
+
+    @staticmethod
+    def stop(ledger: Ledger, folder: RunFolder) -> str:
+        """Ends what runs, wherever it runs; the sentence that says what was done."""
         ...

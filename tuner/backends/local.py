@@ -3,36 +3,32 @@
 import os
 import queue
 import shutil
-import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from tuner.backends.base import Outcome
-from tuner.backends.output import TrialOutput
 from tuner.errors import SweepFailed
 from tuner.ledger import Ledger
 from tuner.machine import gpu_names, usable_cores
+from tuner.output import TrialOutput
 from tuner.points import Points, Proposal, make_pruner
 from tuner.processes import Event, TrialProcess
 from tuner.progress import Row, Totals, View, shown_score
 from tuner.run_folder import RunFolder
+from tuner.signals import Asked, listening
 from tuner.space import Point
 from tuner.sweep import LoadedSweep
 
 FAILURES_WITHOUT_SUCCESS = 5
 POLL_SECONDS = 0.25
 NOTE_SECONDS = 10.0
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is gone
 
 
 class LocalBackend:
@@ -55,32 +51,16 @@ class LocalBackend:
         """The cores divided between the trials that run at once."""
         return max(1, usable_cores() // self.loaded.sweep.budget.parallel)
 
+    @staticmethod
+    def stop(ledger: Ledger, folder: RunFolder) -> str:
+        """Asks the process that runs the sweep to end, and waits for it."""
+        holder = folder.stop_holder()
+        return f"stopped process {holder}" if holder else f"{folder.shown} is not running"
+
     def run(self, ledger: Ledger, folder: RunFolder, view: View) -> Outcome:
         """Runs the search, then the confirmation; see `Backend.run`."""
-        with _signals() as asked:
+        with listening() as asked:
             return _LocalRun(self, ledger, folder, view, asked).run()
-
-
-@dataclass
-class _Asked:
-    """How often a person (or a scheduler) has asked the sweep to end."""
-
-    times: int = 0
-
-
-@contextmanager
-def _signals() -> Iterator[_Asked]:
-    asked = _Asked()
-
-    def on_signal(signum: int, frame: FrameType | None) -> None:
-        asked.times += 1
-
-    before = {s: signal.signal(s, on_signal) for s in STOP_SIGNALS}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass
@@ -104,7 +84,7 @@ class _LocalRun:
     """One call of `run`: the loop and its state."""
 
     def __init__(
-        self, backend: LocalBackend, ledger: Ledger, folder: RunFolder, view: View, asked: _Asked
+        self, backend: LocalBackend, ledger: Ledger, folder: RunFolder, view: View, asked: Asked
     ) -> None:
         self.backend, self.ledger, self.folder, self.view = backend, ledger, folder, view
         self.loaded, self.asked = backend.loaded, asked

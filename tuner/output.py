@@ -29,6 +29,8 @@ class TrialOutput:
     value: float | None = None
     final: dict[str, Any] | None = None
     fraction: float | None = None
+    curve: dict[int, float] = field(default_factory=dict)
+    """The objective at each step where it was a number; a step is per cent of the schedule."""
 
     def take(self, line: str) -> bool:
         """Reads a line of stdout; whether it was an evaluation (and not the last line, or noise)."""
@@ -42,6 +44,8 @@ class TrialOutput:
             return False
         self.evaluations.append(record or {self.metric: value})
         self.fraction = _share_done(record)
+        if self.has_finite_value:
+            self.curve.setdefault(self.step, value)
         return True
 
     @property

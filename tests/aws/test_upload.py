@@ -1,0 +1,94 @@
+"""What travels to S3, and what comes back."""
+
+import io
+import tarfile
+
+import pytest
+
+from tests.emulator.server import BUCKET
+from tuner.aws.jobs import fetch_model
+from tuner.aws.session import connect
+from tuner.aws.upload import model_files, pack_script, send_script
+from tuner.errors import TunerError
+from tuner.sweep import load_sweep
+
+OWN = {
+    "script": None, "task": {"name": "demo"}, "objective": {"metric": "eval_f1"},
+    "space": {"learning_rate": {"float": [1e-5, 1e-3]}},
+}  # fmt: skip
+
+
+def names(packed):
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        return tar.getnames()
+
+
+def test_own_script_travels_as_its_package_with_requirements_on_top(write_sweep):
+    packed, program = pack_script(load_sweep(write_sweep(**OWN)))
+    assert program == "train_script/train.py"
+    assert {"requirements.txt", "train_script/train.py", "train_script/tasks/demo.py"} <= set(
+        names(packed)
+    )
+    assert not [name for name in names(packed) if "__pycache__" in name]
+
+
+def test_equal_files_give_equal_bytes_and_are_sent_once(write_sweep, emulator):
+    loaded = load_sweep(write_sweep(**OWN))
+    assert pack_script(loaded) == pack_script(loaded)
+    aws = connect()
+    first = send_script(aws, BUCKET, loaded)
+    before = emulator.all_requests
+    assert send_script(aws, BUCKET, loaded) == first
+    assert emulator.all_requests == before + 1  # a look, and no upload
+
+
+def test_script_of_your_own_travels_with_the_python_files_beside_it(write_sweep, tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("train.py", "helper.py", "requirements.txt", "data.bin", "sub/more.py"):
+        (folder / name).write_text("x")
+    loaded = load_sweep(write_sweep(script="mine/train.py"))
+    packed, program = pack_script(loaded)
+    assert program == "train.py"
+    assert names(packed) == ["helper.py", "requirements.txt", "train.py"]
+    whole = load_sweep(write_sweep(script="mine/train.py", sagemaker={"source_dir": "mine"}))
+    assert "sub/more.py" in names(pack_script(whole)[0])
+    elsewhere = load_sweep(write_sweep(script="mine/train.py", sagemaker={"source_dir": "gone"}))
+    with pytest.raises(TunerError, match="gone is no folder that holds train.py"):
+        pack_script(elsewhere)
+
+
+def test_folder_too_large_to_travel_is_named(write_sweep, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "train.py").write_text("x")
+    with (folder / "weights.bin").open("wb") as file:
+        file.truncate(51 * 2**20)
+    loaded = load_sweep(write_sweep(script="mine/train.py", sagemaker={"source_dir": "mine"}))
+    with pytest.raises(TunerError, match=r"51 MiB \(the largest file is weights.bin\)"):
+        pack_script(loaded)
+
+
+def test_models_that_are_folders_travel_under_their_own_names(write_sweep, tiny_bert, tmp_path):
+    loaded = load_sweep(write_sweep(**OWN, model=str(tiny_bert)))
+    sent = [name for name, _ in model_files(loaded)]
+    assert f"{tiny_bert.name}/config.json" in sent
+    assert f"{tiny_bert.name}/model.safetensors" in sent
+    other = tmp_path / "b" / tiny_bert.name
+    other.mkdir(parents=True)
+    (other / "config.json").write_text((tiny_bert / "config.json").read_text())
+    space = {"model": {"choice": [str(tiny_bert), str(other)]}}
+    both = load_sweep(write_sweep(**OWN | {"space": space}))
+    with pytest.raises(TunerError, match="would both be called"):
+        list(model_files(both))
+
+
+def test_archive_that_leads_out_of_its_folder_is_refused(emulator, tmp_path):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        info = tarfile.TarInfo("../../escaped")
+        tar.addfile(info)
+    emulator.client("s3").put_object(Bucket=BUCKET, Key="evil.tar.gz", Body=packed.getvalue())
+    with pytest.raises(TunerError, match="cannot be unpacked"):
+        fetch_model(connect(), f"s3://{BUCKET}/evil.tar.gz", tmp_path / "a" / "b")
+    assert not (tmp_path / "escaped").exists()

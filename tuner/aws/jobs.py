@@ -1,0 +1,232 @@
+"""What AWS says of a training job, and what that means for a trial."""
+
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import TrialState
+
+from tuner.aws.session import Aws, AwsError, code_of, speaking
+from tuner.errors import TunerError
+from tuner.output import Ending, TrialOutput
+
+LOG_GROUP = "/aws/sagemaker/TrainingJobs"
+TERMINAL = ("Completed", "Failed", "Stopped")
+TUNING_TERMINAL = ("Completed", "Failed", "Stopped", "DeleteFailed")
+TAIL_LINES = 20
+LONGEST_FAILURE = 500
+SINGLE_PRECISION = 1e-5
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training job as DescribeTrainingJob tells it. Seconds are None where AWS has none yet."""
+
+    name: str
+    status: str
+    secondary: str
+    hyperparameters: dict[str, str]
+    failure: str
+    started: datetime | None
+    ended: datetime | None
+    wall_seconds: float | None
+    billable_seconds: float | None
+    instance_type: str
+    instance_count: int
+    metrics: dict[str, float]
+    model: str
+    arn: str
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing about it changes any more."""
+        return self.status in TERMINAL
+
+
+def read_job(aws: Aws, name: str) -> TrainingJob | None:
+    """The training job of this name, None where there is none. One request."""
+    try:
+        with speaking("sagemaker:DescribeTrainingJob"):
+            said = aws.sagemaker.describe_training_job(TrainingJobName=name)
+    except AwsError as exc:
+        if is_missing(exc):
+            return None
+        raise
+    resources = said.get("ResourceConfig") or {}
+    seconds = said.get("TrainingTimeInSeconds")
+    started, ended = said.get("TrainingStartTime"), said.get("TrainingEndTime")
+    if seconds is None and started and ended:
+        seconds = (ended - started).total_seconds()
+    return TrainingJob(
+        name=name,
+        status=said["TrainingJobStatus"],
+        secondary=said.get("SecondaryStatus", ""),
+        hyperparameters=dict(said.get("HyperParameters") or {}),
+        failure=str(said.get("FailureReason") or ""),
+        started=started or said.get("CreationTime"),
+        ended=ended or said.get("LastModifiedTime"),
+        wall_seconds=None if seconds is None else float(seconds),
+        billable_seconds=said.get("BillableTimeInSeconds"),
+        instance_type=str(resources.get("InstanceType", "")),
+        instance_count=int(resources.get("InstanceCount", 1) or 1),
+        metrics={m["MetricName"]: float(m["Value"]) for m in said.get("FinalMetricDataList") or []},
+        model=str((said.get("ModelArtifacts") or {}).get("S3ModelArtifacts", "")),
+        arn=str(said.get("TrainingJobArn", "")),
+    )
+
+
+def read_tuning_job(aws: Aws, name: str) -> dict[str, Any] | None:
+    """AWS's description of a tuning job, None where there is none. One request."""
+    try:
+        with speaking("sagemaker:DescribeHyperParameterTuningJob"):
+            said: dict[str, Any] = aws.sagemaker.describe_hyper_parameter_tuning_job(
+                HyperParameterTuningJobName=name
+            )
+            return said
+    except AwsError as exc:
+        if is_missing(exc):
+            return None
+        raise
+
+
+def is_missing(exc: AwsError) -> bool:
+    """Whether AWS means that there is no job of this name. It says so in two ways."""
+    code = code_of(exc)
+    missing = "not found" in str(exc).lower() or "could not find" in str(exc).lower()
+    return code in ("ResourceNotFound", "ResourceNotFoundException") or (
+        code == "ValidationException" and missing
+    )
+
+
+def list_jobs(aws: Aws, tuning_job: str) -> Iterator[dict[str, Any]]:
+    """The summaries of a tuning job's training jobs, oldest first; a request for each hundred."""
+    with speaking("sagemaker:ListTrainingJobsForHyperParameterTuningJob"):
+        pages = aws.sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job")
+        for page in pages.paginate(
+            HyperParameterTuningJobName=tuning_job,
+            SortBy="CreationTime", SortOrder="Ascending", MaxResults=100,
+        ):  # fmt: skip
+            yield from page["TrainingJobSummaries"]
+
+
+def read_log(aws: Aws, job: str) -> tuple[str, list[str]]:
+    """The log stream of the job's first machine and its lines; empty where there is none yet."""
+    lines: list[str] = []
+    try:
+        with speaking("logs:DescribeLogStreams"):
+            found = aws.logs.describe_log_streams(
+                logGroupName=LOG_GROUP, logStreamNamePrefix=f"{job}/"
+            )["logStreams"]
+        if not found:
+            return "", []
+        stream = min(s["logStreamName"] for s in found)  # JOB/algo-1-…, the only one that evaluates
+        token: dict[str, str] = {}
+        with speaking("logs:GetLogEvents"):
+            while True:
+                page = aws.logs.get_log_events(
+                    logGroupName=LOG_GROUP, logStreamName=stream, startFromHead=True, **token
+                )
+                lines += [event["message"].rstrip("\n") for event in page["events"]]
+                if page["nextForwardToken"] == token.get("nextToken"):
+                    return f"{LOG_GROUP}/{stream}", lines
+                token = {"nextToken": page["nextForwardToken"]}
+    except AwsError as exc:
+        if is_missing(exc):
+            return "", []
+        raise
+
+
+def read_output(metric: str, lines: list[str]) -> TrialOutput:
+    """What the lines say of the objective: read as the local backend reads a script's stdout."""
+    output = TrialOutput(metric)
+    for line in lines:
+        output.take(line)
+    return output
+
+
+def ending_of(
+    job: TrainingJob, value: float | None, *, stopped_by_us: bool, lines: Sequence[str], metric: str
+) -> Ending:
+    """How the trial ended.
+
+    AMT's early stopping and a person's stop both leave `Stopped`; `stopped_by_us` tells them apart.
+    """
+    if job.status == "Completed":
+        if value is None:
+            why = f'ended without printing a finite "{metric}"'
+            return Ending("failed", TrialState.FAIL, why)
+        return Ending("finished", TrialState.COMPLETE)
+    if job.status == "Stopped":
+        if job.secondary == "MaxRuntimeExceeded":
+            return Ending("failed", TrialState.FAIL, "ran longer than sagemaker.max_hours")
+        if job.secondary == "MaxWaitTimeExceeded":
+            return Ending(
+                "failed", TrialState.FAIL, "waited for spot capacity longer than max_wait_hours"
+            )
+        if stopped_by_us:
+            return Ending("interrupted", TrialState.FAIL, "the sweep was stopped")
+        return Ending("pruned", TrialState.PRUNED)
+    return Ending("failed", TrialState.FAIL, failure_of(job, lines))
+
+
+def failure_of(job: TrainingJob, lines: Sequence[str]) -> str:
+    """Why it failed, in one line: the script's own last words, else what AWS says."""
+    for line in reversed(lines):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")[:LONGEST_FAILURE]
+    reason = " ".join(job.failure.split())
+    return reason[:LONGEST_FAILURE] or "failed, and AWS gives no reason"
+
+
+def facts_of(job: TrainingJob, usd_per_hour: float | None) -> dict[str, Any]:
+    """The attributes that a trial on SageMaker has beside those of every trial."""
+    facts: dict[str, Any] = {
+        "training_job": job.name,
+        "instance": f"{job.instance_count} x {job.instance_type}" if job.instance_type else "",
+        "model_uri": job.model,
+    }
+    if job.wall_seconds is not None:
+        facts["wall_seconds"] = job.wall_seconds
+    if job.billable_seconds is not None:
+        facts["billable_seconds"] = float(job.billable_seconds)
+        if usd_per_hour is not None:
+            hours = job.billable_seconds * job.instance_count / 3600
+            facts["cost_usd"] = round(hours * usd_per_hour, 6)
+    return {key: value for key, value in facts.items() if value != ""}
+
+
+def fetch_model(aws: Aws, uri: str, folder: Path) -> None:
+    """Downloads a model.tar.gz and unpacks it; TunerError for one that is not what a job writes."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    with tempfile.TemporaryDirectory() as scratch:
+        packed = Path(scratch) / "model.tar.gz"
+        with speaking("s3:GetObject"):
+            aws.s3.download_file(bucket, key, str(packed))
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with tarfile.open(packed) as tar:
+                tar.extractall(folder, filter="data")  # refuses paths that lead out of the folder
+        except tarfile.TarError as exc:
+            raise TunerError(f"{uri} cannot be unpacked: {exc}") from exc
+
+
+def objective_of(job: TrainingJob, output: TrialOutput, metric: str) -> float | None:
+    """The script's own last value; AWS's (of single precision) where there is no log.
+
+    AWS's value decides where the two are not the same number: then the log was cut.
+    """
+    theirs = job.metrics.get(metric)
+    if output.value is None or not output.has_finite_value:
+        return theirs
+    if theirs is None or abs(output.value - theirs) <= SINGLE_PRECISION * max(1.0, abs(theirs)):
+        return output.value
+    return theirs
+
+
+def summary_parameters(summary: Mapping[str, Any]) -> dict[str, str]:
+    """The tuned hyperparameters of a summary of `list_jobs`."""
+    return dict(summary.get("TunedHyperParameters") or {})

@@ -1,0 +1,385 @@
+"""What AMT would refuse, found without one call to AWS.
+
+Two parts: a walk over a request along botocore's published model (lengths, patterns, enumerations:
+botocore itself checks none of these), and the rules that join several fields, which the model does
+not know. Sources: the API reference of CreateHyperParameterTuningJob and the developer guide's
+"Resource limits and requirements" for automatic model tuning, both read in November 2026.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+from train_script.train import evaluation_line
+from tuner.aws.request import (
+    Place,
+    as_choice,
+    plan_of,
+    searched,
+    static_hyperparameters,
+    texts,
+    training_request,
+    tuning_request,
+)
+from tuner.processes import metric_pattern
+from tuner.sweep import LoadedSweep, as_text
+
+INSTALL = "pip install 'tuner[sagemaker]'"
+MOST_TUNABLE = 30
+MOST_VALUES = 30
+MOST_HYPERPARAMETERS = 100
+MOST_JOBS = {"Bayesian": 750, "Hyperband": 750, "Grid": 750, "Random": 10_000}
+MOST_PARALLEL = 100
+USUAL_PARALLEL = 10
+LONGEST_STATIC = 2500
+LARGEST_SEED = 2**31 - 1
+ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@/_-]+")
+RESERVED = re.compile(r"sagemaker_|_tuning_objective_metric")
+UNKNOWN = Place(
+    "REGION", "arn:aws:iam::000000000000:role/ROLE", "BUCKET", "IMAGE",
+    code="s3://BUCKET/source/sourcedir.tar.gz",
+)  # fmt: skip
+"""Stands for what only AWS or the user's environment can tell, so that a request can be checked."""
+
+
+def is_installed() -> bool:
+    """Whether the packages of the `sagemaker` extra are there."""
+    return all(find_spec(name) is not None for name in ("boto3", "botocore"))
+
+
+def known_place(loaded: LoadedSweep) -> Place:
+    """What the sweep file and the environment already tell; the rest stands in capitals."""
+    block = loaded.sweep.sagemaker
+    return replace(
+        UNKNOWN,
+        region=block.region or UNKNOWN.region,
+        role=role_of(loaded) or UNKNOWN.role,
+        bucket=block.bucket or UNKNOWN.bucket,
+        image=block.image or UNKNOWN.image,
+    )
+
+
+def sweep_problems(loaded: LoadedSweep) -> list[str]:
+    """All that stands between this sweep and a tuning job, one sentence each."""
+    place = known_place(loaded)
+    if not is_installed():
+        return [f"backend: sagemaker needs packages that are not installed: {INSTALL}"]
+    found = list(_space_problems(loaded))
+    found += _search_problems(loaded)
+    found += _block_problems(loaded)
+    found += _regex_problems(loaded)
+    if not found:  # a request is only worth a walk where the sweep can be put into one
+        trials = loaded.sweep.budget.trials
+        request = tuning_request(loaded, place, "sweep-00000000", trials)
+        found += request_problems("CreateHyperParameterTuningJob", request)
+        point = loaded.default_point() or loaded.space().from_unit([0.5] * len(loaded.sweep.space))
+        request = training_request(loaded, place, "sweep-00000000-default", point, 0)
+        found += request_problems("CreateTrainingJob", request)
+    return list(dict.fromkeys(found))
+
+
+def notes(loaded: LoadedSweep) -> list[str]:
+    """What is well to know before: where AMT differs from the local backend."""
+    sweep, plan = loaded.sweep, plan_of(loaded, loaded.sweep.budget.trials)
+    told = [
+        f"AMT's search trials all train with seed {sweep.search.seed}: AMT has no seed of its own "
+        "for each; the confirmation uses fresh ones"
+    ]
+    if plan.strategy == "Bayesian":
+        told.append(
+            "AMT chooses its own first points: search.space_filling has no counterpart there"
+        )
+    if sweep.budget.parallel > USUAL_PARALLEL:
+        told.append(
+            f"budget.parallel {sweep.budget.parallel} is more than the {USUAL_PARALLEL} training "
+            "jobs at once that a new account may run; ask AWS for a higher quota"
+        )
+    return told
+
+
+def _space_problems(loaded: LoadedSweep) -> Iterator[str]:
+    tunable = searched(loaded)
+    if not tunable:
+        yield "space has no parameter with more than one value; AMT needs one"
+    if len(tunable) > MOST_TUNABLE:
+        yield f"space has {len(tunable)} parameters; AMT searches at most {MOST_TUNABLE}"
+    for name, parameter in loaded.sweep.space.items():
+        place = f"space.{name}"
+        if RESERVED.match(name):
+            yield f"{place} has a name that SageMaker keeps for itself"
+        if len(name) == 1:
+            yield (
+                f"{place} would reach the script as -{name}: SageMaker's containers give names of "
+                "one letter one dash; choose a longer name"
+            )
+        if parameter.when:
+            yield f"{place} has when:, and AMT knows no conditional parameters; remove it"
+        if as_choice(loaded, parameter):
+            yield from _choice_problems(loaded, name)
+            continue
+        if parameter.step is not None and parameter.step != 1:
+            yield (
+                f"{place} has step: {parameter.step:g}, and AMT knows no steps; write choice: with "
+                "the values, or leave step out"
+            )
+    for name in loaded.sweep.fixed:
+        if RESERVED.match(name):
+            yield f"fixed.{name} has a name that SageMaker keeps for itself"
+        if len(name) == 1:
+            yield f"fixed.{name} would reach the script as -{name}; choose a longer name"
+    statics = static_hyperparameters(loaded, UNKNOWN)
+    for name, text in statics.items():
+        if len(text) > LONGEST_STATIC:
+            yield (
+                f"fixed.{name} has {len(text)} characters; SageMaker takes at most {LONGEST_STATIC}"
+            )
+    total = len(statics) + len(tunable) + 1  # and _tuning_objective_metric, which AMT adds
+    if total > MOST_HYPERPARAMETERS:
+        yield f"space and fixed make {total} hyperparameters; AMT takes at most {MOST_HYPERPARAMETERS}"
+
+
+def _choice_problems(loaded: LoadedSweep, name: str) -> Iterator[str]:
+    parameter = loaded.sweep.space[name]
+    if parameter.size > MOST_VALUES:
+        yield (
+            f"space.{name} has {parameter.size} values; AMT takes at most {MOST_VALUES} of a choice"
+        )
+        return
+    for text, times in Counter(texts(loaded, name, parameter)).items():
+        if times > 1:
+            yield f"space.{name} has {times} values that reach the script as {text!r}"
+
+
+def _search_problems(loaded: LoadedSweep) -> Iterator[str]:
+    search, block, budget = loaded.sweep.search, loaded.sweep.sagemaker, loaded.sweep.budget
+    plan = plan_of(loaded, budget.trials)
+    if block.strategy is None and search.sampler in ("qmc", "cmaes"):
+        yield (
+            f"search.sampler {search.sampler} has no counterpart in AMT; "
+            "name one with sagemaker.strategy: bayesian or random"
+        )
+    own_strategy = search.sampler in ("random", "grid")
+    if block.strategy is None and own_strategy and search.pruner == "hyperband":
+        yield (
+            "search.pruner hyperband is a strategy of its own in AMT, beside "
+            f"{search.sampler}; choose one with sagemaker.strategy"
+        )
+    if block.early_stopping is None and search.pruner == "halving":
+        yield (
+            "search.pruner halving has no counterpart in AMT; write pruner: hyperband or median, "
+            "or set sagemaker.early_stopping"
+        )
+    if budget.parallel > MOST_PARALLEL:
+        yield f"budget.parallel {budget.parallel} is more than AMT's {MOST_PARALLEL}"
+    if plan.jobs is not None and plan.jobs > MOST_JOBS[plan.strategy]:
+        more = "; sagemaker.strategy: random takes 10000" if plan.strategy != "Random" else ""
+        yield (
+            f"budget.trials {plan.jobs} is more than the {MOST_JOBS[plan.strategy]} training jobs "
+            f"of AMT's {plan.strategy} strategy{more}"
+        )
+    if search.seed > LARGEST_SEED:
+        yield f"search.seed {search.seed} is more than AMT's largest, {LARGEST_SEED}"
+    if plan.strategy == "Grid":
+        yield from _grid_problems(loaded)
+    if plan.strategy == "Hyperband":
+        yield from _hyperband_problems(loaded, plan.early_stopping)
+
+
+def _grid_problems(loaded: LoadedSweep) -> Iterator[str]:
+    for name, parameter in loaded.sweep.space.items():
+        if not parameter.size:
+            yield f"space.{name} has endlessly many values; AMT's grid needs step: or choice:"
+    size, trials = loaded.space().grid_size(), loaded.sweep.budget.trials
+    if size > trials:
+        yield (f"AMT runs the whole grid: {size} training jobs, more than budget.trials {trials}")
+    if loaded.sweep.sagemaker.early_stopping:
+        yield "sagemaker.early_stopping: AMT's grid runs every training job to its end"
+    if loaded.sweep.sagemaker.autotune:
+        yield "sagemaker.autotune chooses the number of training jobs; a grid fixes it"
+
+
+def _hyperband_problems(loaded: LoadedSweep, early_stopping: bool) -> Iterator[str]:
+    sweep = loaded.sweep
+    if early_stopping:
+        yield "sagemaker.early_stopping must be off with Hyperband, which stops jobs itself"
+    epochs = sweep.fixed.get("epochs")
+    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
+        where = "stands in space" if "epochs" in sweep.space else "is not there"
+        yield (
+            f"fixed.epochs {where}: AMT's Hyperband takes its largest budget from it; "
+            "fix the epochs, or use sagemaker.strategy: bayesian"
+        )
+    elif loaded.uses_own_script and sweep.fixed.get("evaluations") != epochs:
+        yield (
+            "fixed.evaluations must equal fixed.epochs with Hyperband, which counts one "
+            "evaluation as one epoch"
+        )
+
+
+def _block_problems(loaded: LoadedSweep) -> Iterator[str]:
+    block, role = loaded.sweep.sagemaker, role_of(loaded)
+    if role is None:
+        yield (
+            "sagemaker.role is missing: the ARN of a role that SageMaker may take, there or in "
+            "$SAGEMAKER_ROLE (docs/sagemaker.md says how to make one)"
+        )
+    elif not ROLE.fullmatch(role):
+        yield (f"sagemaker.role {role!r} is no role's ARN, as arn:aws:iam::123456789012:role/NAME")
+    if not block.instance_types:
+        yield "sagemaker.instance_type is empty; name at least one"
+    if len(set(block.instance_types)) < len(block.instance_types):
+        yield "sagemaker.instance_type names a type twice"
+    if block.spot and len(block.instance_types) > 1:
+        yield "sagemaker.spot does not go with several instance types; name one"
+    if block.max_wait_hours is not None:
+        if not block.spot:
+            yield "sagemaker.max_wait_hours counts only with spot: true"
+        elif block.max_wait_hours < block.max_hours:
+            yield (
+                f"sagemaker.max_wait_hours {block.max_wait_hours:g} must be at least max_hours "
+                f"{block.max_hours:g}: it counts waiting and training together"
+            )
+    if block.instance_count > 1 and not block.distributed:
+        yield (
+            f"sagemaker.instance_count {block.instance_count} without distributed: true would "
+            "train the same trial on each machine"
+        )
+    if bool(block.subnets) != bool(block.security_groups):
+        missing = "security_groups" if block.subnets else "subnets"
+        yield f"sagemaker.{missing} is missing: a VPC needs subnets and security_groups"
+    if block.warm_start and plan_of(loaded, 1).strategy == "Grid":
+        yield "sagemaker.warm_start does not go with a grid, which tries every point anyway"
+    for name, uri in block.channels.items():
+        if not uri.startswith("s3://"):
+            yield f"sagemaker.channels.{name} {uri!r} is not an s3:// address"
+        if name in ("training", "models"):
+            yield f"sagemaker.channels.{name} is a channel that the sweep fills itself"
+    if block.source_dir is not None and loaded.uses_own_script:
+        yield "sagemaker.source_dir is for a script of your own; train_script travels by itself"
+
+
+def _regex_problems(loaded: LoadedSweep) -> Iterator[str]:
+    """Tries the objective's regex on a line of the kind that the script prints."""
+    metric = loaded.sweep.objective.metric
+    line = example_line(loaded)
+    found = metric_pattern(metric).search(line)
+    if found is None or float(found.group(1)) != EXAMPLE_SCORE:
+        yield f"objective.metric {metric}: the regex {metric_pattern(metric).pattern} misses {line}"
+
+
+EXAMPLE_SCORE = 0.8912
+
+
+def example_line(loaded: LoadedSweep) -> str:
+    """A line as the script prints it, by the function with which it prints."""
+    return evaluation_line(
+        {"epoch": 1.0, "fraction": 0.25, loaded.sweep.objective.metric: EXAMPLE_SCORE}
+    )
+
+
+def request_problems(operation: str, request: Mapping[str, Any]) -> list[str]:
+    """Where a request breaks SageMaker's published model, one sentence each."""
+    return list(_walk(_service().operation_model(operation).input_shape, request, ""))
+
+
+@cache
+def _service() -> Any:
+    from botocore.loaders import Loader
+    from botocore.model import ServiceModel
+
+    return ServiceModel(Loader().load_service_model("sagemaker", "service-2"))
+
+
+def _walk(shape: Any, value: Any, place: str) -> Iterator[str]:
+    rules = shape.metadata
+    if shape.type_name == "structure":
+        if not isinstance(value, Mapping):
+            yield f"{place} must be a structure, not {value!r}"
+            return
+        for name in shape.required_members:
+            if name not in value:
+                yield f"{_join(place, name)} is missing"
+        for name, item in value.items():
+            if name not in shape.members:
+                yield f"{_join(place, name)} is not part of the request"
+            else:
+                yield from _walk(shape.members[name], item, _join(place, name))
+        return
+    if shape.type_name == "list":
+        yield from _sized(value, rules, place, "entries")
+        for i, item in enumerate(value):
+            yield from _walk(shape.member, item, f"{place}[{i}]")
+    elif shape.type_name == "map":
+        yield from _sized(value, rules, place, "entries")
+        for key, item in value.items():
+            yield from _walk(shape.key, key, f"{place}.{key}")
+            yield from _walk(shape.value, item, f"{place}.{key}")
+    elif shape.type_name == "string":
+        yield from _text(shape, value, place)
+    elif shape.type_name in ("integer", "long", "float", "double"):
+        whole = shape.type_name in ("integer", "long")
+        if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
+            yield f"{place} must be a {'whole ' if whole else ''}number, not {value!r}"
+            return
+        if "min" in rules and value < rules["min"]:
+            yield f"{place} {value} must be at least {rules['min']}"
+        if "max" in rules and value > rules["max"]:
+            yield f"{place} {value} must be at most {rules['max']}"
+    elif shape.type_name == "boolean" and not isinstance(value, bool):
+        yield f"{place} must be true or false, not {value!r}"
+
+
+def _text(shape: Any, value: Any, place: str) -> Iterator[str]:
+    if not isinstance(value, str):
+        yield f"{place} must be a text, not {value!r}"
+        return
+    yield from _sized(value, shape.metadata, place, "characters")
+    allowed = shape.metadata.get("enum")
+    if allowed and value not in allowed:
+        from train_script.errors import did_you_mean
+
+        near = did_you_mean(value, allowed) if len(allowed) < 20 else _near(value, allowed)
+        yield f"{place} {value!r} is unknown{near}"
+    pattern = shape.metadata.get("pattern")
+    if pattern and not _compiled(pattern).fullmatch(value):
+        yield f"{place} {value!r} does not fit the pattern {pattern}"
+
+
+def _near(value: str, allowed: list[str]) -> str:
+    """The nearest of a list too long to be shown."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(value, allowed, n=3)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _sized(value: Any, rules: Mapping[str, Any], place: str, unit: str) -> Iterator[str]:
+    if len(value) < rules.get("min", 0):
+        yield f"{place} has {len(value)} {unit}; at least {rules['min']} are needed"
+    if len(value) > rules.get("max", len(value)):
+        yield f"{place} has {len(value)} {unit}; at most {rules['max']} are allowed"
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    r"""A Java pattern as Python's: `\p{L}` and `\p{N}` are \w there, `\p{Z}` is \s."""
+    for theirs, ours in ((r"\p{L}", r"\w"), (r"\p{N}", r"\d"), (r"\p{Z}", r"\s")):
+        pattern = pattern.replace(theirs, ours)
+    return re.compile(pattern)
+
+
+def _join(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def role_of(loaded: LoadedSweep, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The role that the file or $SAGEMAKER_ROLE names."""
+    return loaded.sweep.sagemaker.role or environment.get("SAGEMAKER_ROLE") or None
+
+
+__all__ = ["UNKNOWN", "as_text", "example_line", "notes", "request_problems", "sweep_problems"]

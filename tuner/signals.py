@@ -1,0 +1,32 @@
+"""How a person, or a scheduler, asks a running sweep to end."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is gone
+
+
+@dataclass
+class Asked:
+    """How often the sweep was asked to end."""
+
+    times: int = 0
+
+
+@contextmanager
+def listening() -> Iterator[Asked]:
+    """Counts the signals within instead of dying of them."""
+    asked = Asked()
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        asked.times += 1
+
+    before = {s: signal.signal(s, on_signal) for s in STOP_SIGNALS}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
