@@ -40,6 +40,18 @@ LONGEST_STATIC = 2500
 LARGEST_SEED = 2**31 - 1
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@/_-]+")
 RESERVED = re.compile(r"sagemaker_|_tuning_objective_metric")
+TOLD_ABOVE = re.compile(
+    r"HyperParameter(s|Ranges)\b|ParameterRanges|RoleArn|RandomSeed|StrategyConfig|VpcConfig"
+)
+KEYS = {
+    "InstanceType": "sagemaker.instance_type", "TrainingImage": "sagemaker.image",
+    "Subnets": "sagemaker.subnets", "SecurityGroupIds": "sagemaker.security_groups",
+    "Tags": "sagemaker.tags", "Environment": "sagemaker.environment",
+    "KmsKeyId": "sagemaker.kms_key", "VolumeKmsKeyId": "sagemaker.kms_key",
+    "ParentHyperParameterTuningJobs": "sagemaker.warm_start.parents",
+    "InstanceConfigs": "sagemaker.instance_type", "MetricName": "objective.metric",
+}  # fmt: skip
+"""Where a part of the request comes from in the sweep file."""
 UNKNOWN = Place(
     "REGION", "arn:aws:iam::000000000000:role/ROLE", "BUCKET", "IMAGE",
     code="s3://BUCKET/source/sourcedir.tar.gz",
@@ -73,14 +85,26 @@ def sweep_problems(loaded: LoadedSweep) -> list[str]:
     found += _search_problems(loaded)
     found += _block_problems(loaded)
     found += _regex_problems(loaded)
-    if not found:  # a request is only worth a walk where the sweep can be put into one
-        trials = loaded.sweep.budget.trials
-        request = tuning_request(loaded, place, "sweep-00000000", trials)
-        found += request_problems("CreateHyperParameterTuningJob", request)
-        point = loaded.default_point() or loaded.space().from_unit([0.5] * len(loaded.sweep.space))
-        request = training_request(loaded, place, "sweep-00000000-default", point, 0)
-        found += request_problems("CreateTrainingJob", request)
-    return list(dict.fromkeys(found))
+    if not loaded.sweep.sagemaker.instance_types:
+        return found
+    request = tuning_request(loaded, place, "sweep-00000000", loaded.sweep.budget.trials)
+    broken = request_problems("CreateHyperParameterTuningJob", request)
+    point = loaded.default_point() or loaded.space().from_unit([0.5] * len(loaded.sweep.space))
+    request = training_request(loaded, place, "sweep-00000000-default", point, 0)
+    broken += request_problems("CreateTrainingJob", request)
+    if found:  # the sentences above say it better than the walk does
+        broken = [problem for problem in broken if not TOLD_ABOVE.search(problem)]
+    return list(dict.fromkeys([*found, *map(_in_the_files_words, broken)]))
+
+
+def _in_the_files_words(problem: str) -> str:
+    """A problem of the request with the sweep file's key for its place, where there is one."""
+    place, _, rest = problem.partition(" ")
+    for name, key in KEYS.items():
+        if re.search(rf"\b{name}\b", place):
+            part = place[place.index(name) :]
+            return f"{key} {rest}" if part == name else f"{key}: {part} {rest}"
+    return problem
 
 
 def notes(loaded: LoadedSweep) -> list[str]:
