@@ -46,6 +46,10 @@ class TrialRow:
     confirms: int | None = None
     continues: int | None = None
     wall_seconds: float | None = None
+    billable_seconds: float | None = None
+    cost_usd: float | None = None
+    instance: str = ""
+    training_job: str = ""
     failure: str = ""
     stderr_tail: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
@@ -182,6 +186,10 @@ def _row(trial: FrozenTrial) -> TrialRow:
         confirms=_as_int(attributes.get("confirms")),
         continues=_as_int(attributes.get("continues")),
         wall_seconds=seconds,
+        billable_seconds=as_number(attributes.get("billable_seconds")),
+        cost_usd=as_number(attributes.get("cost_usd")),
+        instance=str(attributes.get("instance", "")),
+        training_job=str(attributes.get("training_job", "")),
         failure=str(attributes.get("failure", "")),
         stderr_tail=_as_lines(attributes.get("stderr_tail")),
         arguments=_as_lines(attributes.get("arguments")),

@@ -11,8 +11,29 @@ NAME, TITLE = "provenance", "Where this comes from"
 
 def compute(table: TrialTable) -> dict[str, Any]:
     """The run's facts as the ledger holds them; few for studies that were not made here."""
-    known = ("sweep", "script", "code_sha256", "data", "machine")
-    return {"study": table.name} | {key: table.facts[key] for key in known if key in table.facts}
+    known = ("sweep", "script", "code_sha256", "data", "machine", "imported")
+    facts = {"study": table.name} | {key: table.facts[key] for key in known if key in table.facts}
+    return facts | ({"aws": on_aws} if (on_aws := _on_aws(table)) else {})
+
+
+def _on_aws(table: TrialTable) -> dict[str, Any]:
+    """Where the training jobs ran and what they cost; empty where there were none."""
+    billed = [t for t in table.trials if t.training_job]
+    if not billed:
+        return {}
+    place = table.facts.get("aws")
+    priced = [t.cost_usd for t in billed if t.cost_usd is not None]
+    jobs = table.facts.get("tuning_jobs")
+    return {
+        "region": place.get("region", "") if isinstance(place, dict) else "",
+        "image": place.get("image", "") if isinstance(place, dict) else "",
+        "tuning_jobs": [p["name"] for p in jobs] if isinstance(jobs, list) else [],
+        "instances": sorted({t.instance for t in billed if t.instance}),
+        "training_jobs": len(billed),
+        "billable_seconds": sum(t.billable_seconds or 0.0 for t in billed),
+        "cost_usd": sum(priced) if priced else None,
+        "priced": len(priced),
+    }
 
 
 def draw(data: dict[str, Any]) -> Drawing:
@@ -27,12 +48,39 @@ def draw(data: dict[str, Any]) -> Drawing:
         rows.append(("data (SHA-256)", str(facts.get("sha256", ""))))
         counts = f"{facts.get('training_examples')} training, {facts.get('validation_examples')} validation"
         rows += [("examples", counts), ("validation split", str(facts.get("split", "")))]
+    if isinstance(aws := data.get("aws"), dict):
+        rows += _rows_of_aws(aws)
     if isinstance(machine := data.get("machine"), dict):
         packages = machine.get("packages") or {}
-        rows.append(("machine", f"{machine.get('system')}, {machine.get('cores')} cores, "
+        followed = "aws" in data
+        rows.append(("followed from" if followed else "machine", f"{machine.get('system')}, {machine.get('cores')} cores, "
                      f"{machine.get('memory_gib')} GiB, {machine.get('gpus')} GPUs"))  # fmt: skip
         versions = [f"Python {machine.get('python')}", *(f"{k} {v}" for k, v in packages.items())]
-        rows.append(("versions", ", ".join(versions)))
+        rows.append(("versions there" if followed else "versions", ", ".join(versions)))
+    if isinstance(source := data.get("imported"), dict):
+        rows.append(("imported from", ", ".join(f"{k} {v}" for k, v in source.items())))
     if "sweep" in data:
         rows.append(("sweep", json.dumps(data["sweep"], indent=2, ensure_ascii=False)))
     return Drawing(tables=[TableView("The run", ("what", "value"), rows)])
+
+
+def _rows_of_aws(aws: dict[str, Any]) -> list[tuple[str, str]]:
+    hours = aws["billable_seconds"] / 3600
+    if aws["cost_usd"] is None:
+        cost = f"{hours:.2f} billable hours; no price is known (sagemaker.usd_per_hour)"
+    else:
+        cost = f"{dollars(aws['cost_usd'])} for {hours:.2f} billable hours"
+        missing = aws["training_jobs"] - aws["priced"]
+        cost += f"; {missing} of {aws['training_jobs']} jobs have no price" if missing else ""
+    rows = [
+        ("trained on", f"SageMaker {aws['region']}, each job on {' or '.join(aws['instances'])}"),
+        ("tuning jobs", ", ".join(aws["tuning_jobs"])),
+        ("container", aws["image"]),
+        ("cost", cost),
+    ]
+    return [(what, text) for what, text in rows if text]
+
+
+def dollars(amount: float) -> str:
+    """`$12.30`; four digits below a dollar, where two say nothing."""
+    return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"

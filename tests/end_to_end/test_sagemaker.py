@@ -10,11 +10,18 @@ import sys
 
 import pytest
 
+from reports.sections.provenance import dollars
 from tests.conftest import ROOT
 from tests.emulator import Emulator
 from tuner.ledger import Ledger
 
-SETTINGS = ("task.limit=64", "fixed.max_length=40", "confirm.seeds=1", "sagemaker.poll_seconds=0.5")
+SETTINGS = (
+    "task.limit=64",
+    "fixed.max_length=40",
+    "confirm.seeds=1",
+    "sagemaker.poll_seconds=0.5",
+    "sagemaker.usd_per_hour=3.6",
+)
 
 
 def words(model, *more):
@@ -79,6 +86,12 @@ def test_report_tells_of_the_trials_of_aws(on_aws, ledger):
     assert len(trials) == len(ledger.read_trials()) == 7
     assert result["sections"]["winner"]["winner"]["confirmed"]
     assert all(len(t["curve"]) >= 1 for t in trials)
+    aws = result["sections"]["provenance"]["aws"]
+    assert aws["training_jobs"] == aws["priced"] == 7
+    billed = sum(t.user_attrs["billable_seconds"] for t in ledger.read_trials())
+    assert aws["billable_seconds"] == billed
+    assert aws["cost_usd"] == pytest.approx(billed / 1000, abs=1e-5)
+    assert f"{dollars(aws['cost_usd'])} for" in (folder / "runs/demo/report.html").read_text()
     assert (folder / "runs/demo/report.html").read_text().count("plotly-graph-div") >= 4
 
 
