@@ -83,8 +83,8 @@ def plan(
     names = both or [loaded.sweep.backend]
     splits = check_outside(loaded)
     console = Console(soft_wrap=True, highlight=False)
-    show_plan(console, loaded, splits, Points(loaded, _scratch()), names)
     problems = [problem for name in names for problem in BACKENDS[name](loaded).problems()]
+    show_plan(console, loaded, splits, Points(loaded, _scratch()), names)
     if problems:
         raise SweepError(problems)
 
@@ -413,8 +413,8 @@ def _fetch_winner(ledger: "Ledger", folder: "RunFolder", target: Path) -> None:
 
     winner = find_winner(read_table(ledger.study))
     assert winner is not None
-    if target.exists() and any(target.iterdir()):
-        raise TunerError(f"{target} is not empty; name another folder")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise TunerError(f"{target} is no empty folder; name another")
     uri = ledger.read_trials()[winner.number].user_attrs.get("model_uri")
     kept = folder.trial(winner.number) / "model"
     if uri:
@@ -517,14 +517,18 @@ def _print_best(ledger: "Ledger", folder: "RunFolder", command: bool = False) ->
         return
     import shlex
 
+    if uri := ledger.read_trials()[winner.number].user_attrs.get("model_uri"):
+        print(f"its model: {uri}")
+
     trial = table.by_number(winner.number)
+    if "script" not in ledger.study.user_attrs or not trial.arguments:
+        print(f"it was not made here: {folder.shown} does not say how to train it again")
+        return
     words = [sys.executable, str(ledger.study.user_attrs["script"]), *trial.arguments]
     if folder.data.is_dir():
         words += ["--data", str(folder.data)]
     print("train it again by hand:")
     print(shlex.join(words))
-    if uri := ledger.read_trials()[winner.number].user_attrs.get("model_uri"):
-        print(f"its model: {uri}")
     model = folder.trial(winner.number) / "model"
     if (model / "config.json").is_file():
         print(f"its model: {model}")

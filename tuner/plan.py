@@ -86,18 +86,28 @@ def _most_it_can_cost(loaded: LoadedSweep, points: Points) -> str:
     """The bound that the limits give; what it will cost depends on how long the trials take."""
     block, confirm = loaded.sweep.sagemaker, loaded.sweep.confirm
     extra = (confirm.top + (points.default is not None)) * confirm.seeds if confirm.top else 0
-    jobs = points.search_total() + extra
+    jobs = sum(_amt_counts(loaded, points)) + extra
     hours = jobs * block.max_hours * block.instance_count
     text = f"{jobs} jobs of at most {block.max_hours:g} h"
-    if block.usd_per_hour is None:
-        return f"unknown: {text}, and sagemaker.usd_per_hour is not set"
-    return f"at most ${hours * block.usd_per_hour:,.2f}: {text} at ${block.usd_per_hour:g} an hour"
+    prices = [block.price_of(kind) for kind in block.instance_types]
+    known = [price for price in prices if price is not None]
+    if not known or len(known) < len(prices):
+        missing = [k for k, p in zip(block.instance_types, prices, strict=True) if p is None]
+        return f"unknown: {text}, and sagemaker.usd_per_hour has no price of {', '.join(missing)}"
+    return f"at most ${hours * max(known):,.2f}: {text} at ${max(known):g} an hour"
+
+
+def _amt_counts(loaded: LoadedSweep, points: Points) -> tuple[int, int]:
+    """How many search trials are AMT's, and whether the default is one more."""
+    if request.plan_of(loaded, 1).strategy == "Grid":
+        return points.space.grid_size(), 0
+    default = int(points.default is not None)
+    return max(1, points.search_total() - default), default
 
 
 def _sagemaker(loaded: LoadedSweep, points: Points) -> list[RenderableType]:
     """The exact request, with capitals for what only AWS can tell, and what is different there."""
-    default = points.default is not None
-    trials = max(1, points.search_total() - default)
+    trials, _ = _amt_counts(loaded, points)
     place = limits.known_place(loaded)
     seconds = loaded.sweep.budget.hours and loaded.sweep.budget.hours * 3600
     asked = request.tuning_request(loaded, place, "NAME", trials, seconds)
@@ -118,10 +128,10 @@ def trial_counts(loaded: LoadedSweep, points: Points, backend: str = "local") ->
     search, confirm = loaded.sweep.search, loaded.sweep.confirm
     total = points.search_total()
     parts = []
-    strategy = request.plan_of(loaded, total).strategy
-    if backend == "sagemaker" and strategy != "Grid":
-        default = int(points.default is not None)
-        parts = [f"{max(1, total - default)} by AMT's {strategy} search"]
+    if backend == "sagemaker":
+        amt, default = _amt_counts(loaded, points)
+        total = amt + default
+        parts = [f"{amt} by AMT's {request.plan_of(loaded, total).strategy} search"]
         parts += ["1 default"] if default else []
     elif search.sampler == "grid":
         parts.append(f"{total} grid points")

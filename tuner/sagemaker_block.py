@@ -6,6 +6,8 @@ from pydantic import Field
 
 from tuner.block import Block
 
+Price = Annotated[float, Field(gt=0)]
+
 
 class Completion(Block):
     """When AMT may end the tuning job before its last training job."""
@@ -46,8 +48,8 @@ class SageMakerBlock(Block):
     """Machines of each trial; more than one needs `distributed`"""
     volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30
     """Disk of each machine"""
-    usd_per_hour: Annotated[float, Field(gt=0)] | None = None
-    """The price of one machine; left out: costs are said to be unknown, never zero"""
+    usd_per_hour: dict[str, Price] | Price | None = None
+    """The price of one machine, or one for each type; left out: costs are said to be unknown"""
     image: str | None = None
     """A container image of your own; left out: AWS's PyTorch training container"""
     pytorch: str = "2.10"
@@ -94,3 +96,9 @@ class SageMakerBlock(Block):
         """The types in the order of preference."""
         named = self.instance_type
         return [named] if isinstance(named, str) else list(named)
+
+    def price_of(self, instance_type: str) -> float | None:
+        """Dollars an hour of one machine of this type; None where nobody has said so."""
+        if isinstance(self.usd_per_hour, dict):
+            return self.usd_per_hour.get(instance_type)
+        return self.usd_per_hour if instance_type == self.instance_types[0] else None

@@ -169,9 +169,12 @@ class Parameter(Block):
         # Rounded so that steps of 0.1 give 0.3 and not 0.30000000000000004.
         return float(min(round(low + index * (self.step or 0.0), 12), high))
 
-    def grid(self) -> list[Scalar]:
-        """Every value of a choice, an int or a stepped float; empty for a continuous float."""
-        return [self._at(index) for index in range(self.size)]
+    def grid(self, most: int | None = None) -> list[Scalar]:
+        """The values of a choice, an int or a stepped float, the first `most` of them at most.
+
+        Empty for a continuous float.
+        """
+        return [self._at(index) for index in range(min(self.size, most or self.size))]
 
     def nearest(self, wanted: Scalar) -> Scalar:
         """The value nearest to `wanted`; for a choice that is not offered, the first."""

@@ -15,7 +15,7 @@ from train_script.config import (
     default_of,
 )
 from train_script.errors import BadInput
-from train_script.pretrained import locate_model, positions
+from train_script.pretrained import ALIAS, locate_model, positions
 from train_script.tasks import Splits, TaskOptions, load_task
 from tuner.errors import SweepError
 from tuner.faults import cross_faults, raw_faults, translate
@@ -103,6 +103,10 @@ class LoadedSweep:
             if (base / name).is_dir():
                 return str((base / name).resolve())
         return name
+
+    def sends_model(self, name: str) -> bool:
+        """Whether a model lies on this machine, so that a container could not get it by its name."""
+        return name == ALIAS or Path(self.model_place(name)).expanduser().is_dir()
 
     def identity(self) -> dict[str, Any]:
         """All that must not change between two runs of one run folder."""

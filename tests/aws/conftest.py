@@ -1,7 +1,12 @@
 """A toy sweep on the emulator, through the command line or in this process."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from tests.conftest import ROOT
 from tuner.backends.sagemaker import SageMakerBackend
 from tuner.ledger import Ledger
 from tuner.progress import PlainView
@@ -36,3 +41,41 @@ def run_on_aws(aws_sweep, emulator, tmp_path):
         return outcome, ledger
 
     return run
+
+
+@pytest.fixture
+def started():
+    """Starts `tuner run` in a process of its own, which ends with the test."""
+    running = []
+
+    def start(path, out):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(out)],
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def wait_for(process, word):
+    """Reads the process's lines up to the one with the word."""
+    lines = []
+    while word not in (line := process.stdout.readline()):
+        assert line, "".join(lines)
+        lines.append(line)
+
+
+def jobs_once(ledger, emulator):
+    """The training jobs of the ledger, after a look that each is there just once."""
+    names = [t.user_attrs["training_job"] for t in ledger.read_trials()]
+    assert len(names) == len(set(names))
+    assert set(names) == set(emulator.service.training)
+    assert all(t.state.is_finished() for t in ledger.read_trials())
+    return names

@@ -1,47 +1,17 @@
 """The backend against the emulator: what a person meets between launch and report."""
 
-import os
-import subprocess
-import sys
 import time
 
 import pytest
 from optuna.trial import TrialState
 
-from tests.conftest import ROOT
+from tests.aws.conftest import jobs_once
 from tests.emulator.server import BUCKET
 from tuner.backends import Outcome
 from tuner.errors import SweepFailed
-from tuner.ledger import Ledger
 
 NO_DEFAULT = {"start_with_default": False}
 QUICK = {"trials": 2, "parallel": 2}
-
-
-def started(path, out, *words):
-    """`tuner run` in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(out), *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def wait_for(process, word):
-    """Reads the process's lines up to the one with the word."""
-    lines = []
-    while word not in (line := process.stdout.readline()):
-        assert line, "".join(lines)
-        lines.append(line)
-
-
-def jobs_once(ledger, emulator):
-    """The training jobs of the ledger, after a look that each is there just once."""
-    names = [t.user_attrs["training_job"] for t in ledger.read_trials()]
-    assert len(names) == len(set(names))
-    assert set(names) == set(emulator.service.training)
-    assert all(t.state.is_finished() for t in ledger.read_trials())
-    return names
 
 
 def test_trial_has_the_facts_that_only_aws_knows(run_on_aws, emulator):
@@ -93,7 +63,7 @@ def test_what_goes_wrong_in_a_trial_is_a_record_with_its_reason(run_on_aws):
 
 def test_five_failures_without_a_success_end_the_sweep_with_amts_reason(run_on_aws):
     with pytest.raises(SweepFailed, match=r"none succeeded.*5 attempts.*cannot work"):
-        run_on_aws(fixed={"mode": "fails"}, budget={"trials": 20, "parallel": 3})
+        run_on_aws(fixed={"mode": "fails"}, budget={"trials": 20, "parallel": 5})
 
 
 def test_job_that_amt_stops_early_is_a_censored_trial(run_on_aws, emulator):
@@ -130,156 +100,14 @@ def test_job_over_its_time_is_a_failure_that_says_so(run_on_aws):
 
 def test_throttling_and_server_errors_are_waited_out(run_on_aws, emulator, capsys):
     emulator.throttle.update(
-        DescribeHyperParameterTuningJob=4, ListTrainingJobsForHyperParameterTuningJob=3,
-        DescribeTrainingJob=3, CreateHyperParameterTuningJob=2,
+        DescribeHyperParameterTuningJob=3, ListTrainingJobsForHyperParameterTuningJob=1,
+        DescribeTrainingJob=1, CreateHyperParameterTuningJob=1,
     )  # fmt: skip
     emulator.broken.update(DescribeHyperParameterTuningJob=1)
     outcome, ledger = run_on_aws(search=NO_DEFAULT, budget=QUICK)
     assert outcome is Outcome.FINISHED
     assert len(jobs_once(ledger, emulator)) == 2
     assert not emulator.throttle.total()
-
-
-def test_orchestrator_killed_in_the_middle_goes_on_with_the_same_job(
-    aws_sweep, emulator, tmp_path, tuner
-):
-    path = aws_sweep(
-        fixed={"sleep": 0.3}, budget={"trials": 5, "parallel": 2}, confirm={"top": 1, "seeds": 1}
-    )
-    for moment in ("started in", "trial   1 started", "finished", "[default]", "[confirmation]"):
-        process = started(path, tmp_path / "run")
-        wait_for(process, moment)
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    done = tuner("run", path, "--out", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
-    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
-    assert len(jobs_once(ledger, emulator)) == 7
-    assert emulator.count("CreateHyperParameterTuningJob") == 1
-    assert emulator.count("CreateTrainingJob") == 3
-
-
-@pytest.mark.parametrize("step", range(6))
-def test_orchestrator_killed_while_folding_in_has_every_job_once(
-    run_on_aws, emulator, monkeypatch, step
-):
-    """Dies at one write to the ledger after another: the rerun ends with every job once."""
-
-    class Died(BaseException):
-        pass
-
-    writes = 0
-
-    def dying(method):
-        def call(*args, **options):
-            nonlocal writes
-            writes += 1
-            if writes == 3 + 7 * step:
-                raise Died
-            return method(*args, **options)
-
-        return call
-
-    from optuna.storages import RDBStorage, _CachedStorage
-
-    for kind in (RDBStorage, _CachedStorage):
-        for name in ("create_new_trial", "set_trial_user_attr", "set_trial_state_values",
-                     "set_trial_intermediate_value"):  # fmt: skip
-            monkeypatch.setattr(kind, name, dying(getattr(kind, name)))
-    with pytest.raises(Died):
-        run_on_aws(search=NO_DEFAULT, budget=QUICK)
-    monkeypatch.undo()
-    for name, value in emulator.environment().items():
-        monkeypatch.setenv(name, value)
-    outcome, ledger = run_on_aws(search=NO_DEFAULT, budget=QUICK)
-    assert outcome is Outcome.FINISHED
-    assert len(jobs_once(ledger, emulator)) == 2
-    assert all(len(t.intermediate_values) == 4 for t in ledger.read_trials())
-
-
-def test_ctrl_c_leaves_the_job_and_stop_ends_it_and_run_goes_on(
-    aws_sweep, emulator, tmp_path, tuner
-):
-    path = aws_sweep(
-        fixed={"sleep": 1.0}, search=NO_DEFAULT, budget={"trials": 3, "parallel": 2},
-        space={"rate": {"float": [1e-5, 1e-1], "scale": "log"}},
-    )  # fmt: skip
-    process = started(path, tmp_path / "run")
-    wait_for(process, "trial   1 started")
-    process.send_signal(2)
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "go on in AWS and cost money" in said
-    (job,) = emulator.service.tuning.values()
-    assert job.status == "InProgress"
-    stopped = tuner("stop", tmp_path / "run")
-    assert f"stopping {job.job_name}" in stopped.stdout
-    job.join(timeout=20)
-    assert job.status == "Stopped"
-    assert "nothing runs on AWS" in tuner("stop", tmp_path / "run").stdout
-    done = tuner("run", path, "--out", tmp_path / "run", "--set", "fixed.sleep=1.0")
-    assert done.returncode == 0, done.stderr
-    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
-    jobs_once(ledger, emulator)
-    assert [t.user_attrs["outcome"] for t in ledger.read_trials()].count("finished") == 3
-    second = emulator.service.tuning[f"{job.job_name}-2"].request
-    assert second["HyperParameterTuningJobConfig"]["ResourceLimits"][
-        "MaxNumberOfTrainingJobs"
-    ] == 3 - sum(t.user_attrs["outcome"] == "finished" for t in ledger.read_trials()[:2])
-
-
-def test_stop_while_followed_ends_the_sweep_and_starts_nothing_more(
-    aws_sweep, emulator, tmp_path, tuner
-):
-    path = aws_sweep(fixed={"sleep": 2.0}, budget={"trials": 6, "parallel": 2})
-    process = started(path, tmp_path / "run")
-    wait_for(process, "trial   1 started")
-    assert "stopping" in tuner("stop", tmp_path / "run").stdout
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
-    assert {t.user_attrs["outcome"] for t in ledger.read_trials()} == {"interrupted"}
-    assert len(emulator.service.tuning) == 1
-
-
-def test_second_launch_from_another_machine_finds_the_running_job(
-    aws_sweep, emulator, tmp_path, tuner
-):
-    path = aws_sweep(search=NO_DEFAULT, budget=QUICK, fixed={"sleep": 0.5})
-    process = started(path, tmp_path / "one" / "run")
-    wait_for(process, "started in")
-    other = tuner("run", path, "--out", tmp_path / "two" / "run")
-    assert other.returncode == 0, other.stderr
-    assert "is there already" in other.stdout
-    process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert emulator.count("CreateHyperParameterTuningJob") == 1
-    scores = [
-        sorted(t.value for t in Ledger.load(f"sqlite:///{tmp_path}/{n}/run/study.db").read_trials())
-        for n in ("one", "two")
-    ]
-    assert scores[0] == scores[1]
-
-
-def test_larger_budget_goes_on_from_the_finished_job(run_on_aws, emulator):
-    run_on_aws(search=NO_DEFAULT, budget=QUICK)
-    _, ledger = run_on_aws(search=NO_DEFAULT, budget={"trials": 3, "parallel": 2})
-    first, second = emulator.service.tuning.values()
-    assert second.request["WarmStartConfig"]["ParentHyperParameterTuningJobs"] == [
-        {"HyperParameterTuningJobName": first.job_name}
-    ]
-    assert len(jobs_once(ledger, emulator)) == 3
-
-
-def test_completion_criteria_end_the_search_for_good(run_on_aws, emulator):
-    for _ in range(2):
-        _, ledger = run_on_aws(
-            sagemaker={"completion": {"target": -100.0}}, search=NO_DEFAULT,
-            budget={"trials": 6, "parallel": 1},
-        )  # fmt: skip
-    assert len(emulator.service.tuning) == 1
-    assert 1 <= len(ledger.read_trials()) < 6
 
 
 def test_no_permission_for_logs_costs_the_curves_only(run_on_aws, emulator, monkeypatch, capsys):
@@ -358,11 +186,10 @@ def test_broken_sweeps_give_different_errors_and_not_one_request(
             for name, value in environment.items():
                 patch.setenv(name, value)
             words = [word for setting in settings for word in ("--set", setting)]
-            for command in ("plan", "run"):
-                said = tuner(command, path, *words)
-                assert said.returncode == 2, said.stdout
-                assert expected in said.stderr
-                assert "Traceback" not in said.stderr
+            said = tuner("plan" if len(seen) % 2 else "run", path, *words)
+            assert said.returncode == 2, said.stdout
+            assert expected in said.stderr
+            assert "Traceback" not in said.stderr
             seen.add(said.stderr)
     assert len(seen) == 5
     assert emulator.count() == 0

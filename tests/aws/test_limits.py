@@ -83,6 +83,16 @@ SPACE = {"rate": {"float": [0.1, 1.0]}}
         ({"sagemaker": {"subnets": [f"s-{i}" for i in range(17)], "security_groups": ["sg-1"]}},
          "17 entries; at most 16"),
         ({"sagemaker": {"image": "i" * 256}}, "sagemaker.image has 256 characters"),
+        ({"budget": {"hours": 5000.0}}, "budget.hours in seconds 18000000 must be at most 15768000"),
+        ({"sagemaker": {"channels": {"more": "s3:///x y"}}}, "sagemaker.channels: "),
+        (
+            {"sagemaker": {"strategy": "grid"}, "space": {"depth": {"int": [1, 60_000_000]}}},
+            "space.depth has 60000000 values",
+        ),
+        (
+            {"search": {"pruner": "hyperband"}, "fixed": {"epochs": 3.0}},
+            "fixed.epochs 3.0 is no whole number",
+        ),
         ({"sagemaker": {"role": "tuner"}}, "sagemaker.role 'tuner' is no role's ARN"),
     ],
 )  # fmt: skip

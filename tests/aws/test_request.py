@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -198,7 +199,8 @@ def test_every_setting_of_the_block_is_in_the_request(write_sweep):
     resources = definition["HyperParameterTuningResourceConfig"]
     assert resources["AllocationStrategy"] == "Prioritized"
     assert [c["InstanceType"] for c in resources["InstanceConfigs"]] == block["instance_type"]
-    assert resources["VolumeKmsKeyId"] == definition["OutputDataConfig"]["KmsKeyId"] == "alias/key"
+    assert definition["OutputDataConfig"]["KmsKeyId"] == "alias/key"
+    assert "VolumeKmsKeyId" not in resources  # these types have disks of their own
     assert definition["StaticHyperParameters"]["sagemaker_torch_distributed_enabled"] == "true"
     assert definition["RetryStrategy"] == {"MaximumRetryAttempts": 3}
     assert definition["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200}
@@ -259,11 +261,45 @@ def test_choice_of_one_value_is_sent_as_a_static_one(write_sweep):
 
 def test_job_names_are_amts_and_tell_sweeps_apart(write_sweep):
     loaded = load_sweep(write_sweep(name="a_very.long-name_for.a-sweep_indeed_yes"))
-    one = job_stem(loaded, "run", {"data": 1})
-    assert one == job_stem(loaded, "run", {"data": 1})
-    assert len({one, job_stem(loaded, "other", {"data": 1}), job_stem(loaded, "run", {})}) == 3
+    one = job_stem(loaded, "run", UNKNOWN)
+    assert one == job_stem(loaded, "run", UNKNOWN)
+    other_code = replace(UNKNOWN, code="s3://BUCKET/source/other.tar.gz")
+    other_data = replace(UNKNOWN, channels={"training": "s3://BUCKET/data/other/"})
+    other_image = replace(UNKNOWN, image="other")
+    places = (UNKNOWN, other_code, other_data, other_image)
+    assert len({job_stem(loaded, "run", place) for place in places}) == 4
+    assert job_stem(loaded, "other-run", UNKNOWN) != one
     request = tuning_request(loaded, UNKNOWN, f"{one}-99", 2)
     assert request_problems("CreateHyperParameterTuningJob", request) == []
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "takes_key"),
+    [("ml.m5.xlarge", True), ("ml.c5n.xlarge", True), ("ml.g4dn.xlarge", False),
+     ("ml.r5d.large", False), ("ml.g6e.2xlarge", False), ("ml.p3.2xlarge", True)],
+)  # fmt: skip
+def test_key_for_the_disk_goes_only_where_aws_takes_one(write_sweep, instance_type, takes_key):
+    block = {"instance_type": instance_type, "kms_key": "alias/key"}
+    loaded = load_sweep(write_sweep(sagemaker=block))
+    resources = tuning_request(loaded, UNKNOWN, "j", 2)["TrainingJobDefinition"]["ResourceConfig"]
+    assert ("VolumeKmsKeyId" in resources) is takes_key
+
+
+def test_each_part_of_a_sweep_draws_other_points(write_sweep):
+    loaded = load_sweep(write_sweep(search={"sampler": "random", "seed": 2**31 - 1}))
+    seeds = [
+        tuning_request(loaded, UNKNOWN, "j", 2, part=part)["HyperParameterTuningJobConfig"][
+            "RandomSeed"
+        ]
+        for part in (1, 2, 3)
+    ]
+    assert seeds == [2**31 - 1, 0, 1]
+
+
+def test_number_rounded_out_of_its_range_is_moved_back(write_sweep):
+    loaded = load_sweep(write_sweep())
+    given = {"rate": "9.999999999999999E-6", "depth": "4"}
+    assert point_of(loaded, given) == {"rate": 1e-5, "depth": 4}
 
 
 def test_config_has_no_option_that_the_toolkit_would_shorten():

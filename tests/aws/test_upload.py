@@ -1,14 +1,16 @@
 """What travels to S3, and what comes back."""
 
 import io
+import shutil
 import tarfile
 
 import pytest
 
 from tests.emulator.server import BUCKET
+from train_script.tasks import write_prepared
 from tuner.aws.jobs import fetch_model
-from tuner.aws.session import connect
-from tuner.aws.upload import model_files, pack_script, send_script
+from tuner.aws.session import AwsError, connect
+from tuner.aws.upload import model_files, pack_script, send_channels, send_script
 from tuner.errors import TunerError
 from tuner.sweep import load_sweep
 
@@ -81,6 +83,34 @@ def test_models_that_are_folders_travel_under_their_own_names(write_sweep, tiny_
     both = load_sweep(write_sweep(**OWN | {"space": space}))
     with pytest.raises(TunerError, match="would both be called"):
         list(model_files(both))
+
+
+def test_model_trained_anew_has_another_address(write_sweep, tiny_bert, tmp_path, emulator):
+    """Its files have the same names and sizes."""
+    folder = tmp_path / "snapshots" / "mine"
+    shutil.copytree(tiny_bert, folder)
+    loaded, aws = load_sweep(write_sweep(**OWN, model=str(folder))), connect()
+    write_prepared(loaded.load_splits(), data := tmp_path / "data")
+    first = send_channels(aws, BUCKET, loaded, data)["models"]
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    assert send_channels(aws, BUCKET, loaded, data)["models"] != first
+
+
+def test_refused_upload_is_one_sentence(write_sweep, tiny_bert, tmp_path, emulator):
+    loaded = load_sweep(write_sweep(**OWN, model=str(tiny_bert)))
+    write_prepared(loaded.load_splits(), data := tmp_path / "data")
+    with pytest.raises(AwsError, match="s3:PutObject failed: Failed to upload .* not exist"):
+        send_channels(connect(), "no-such-bucket", loaded, data)
+
+
+def test_what_is_no_file_beside_the_script_does_not_travel(write_sweep, tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "folder.py").mkdir(parents=True)
+    (folder / "train.py").write_text("x")
+    (folder / ".#train.py").symlink_to("nowhere")
+    assert names(pack_script(load_sweep(write_sweep(script="mine/train.py")))[0]) == ["train.py"]
 
 
 def test_archive_that_leads_out_of_its_folder_is_refused(emulator, tmp_path):

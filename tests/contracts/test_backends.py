@@ -214,10 +214,10 @@ def test_winner_and_default_are_confirmed_on_fresh_seeds(run_sweep):
 def test_hours_are_a_hard_cap(run_sweep):
     began = time.monotonic()
     outcome, ledger = run_sweep(
-        fixed={"sleep": 0.5}, budget={"trials": 500, "parallel": 2, "hours": 4 / 3600}
+        fixed={"sleep": 0.5}, budget={"trials": 500, "parallel": 2, "hours": 6 / 3600}
     )
     assert outcome is Outcome.OUT_OF_HOURS
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 20
     assert 1 <= len(ledger.read_trials()) < 10
     assert all(t.state.is_finished() for t in ledger.read_trials())
 

@@ -37,6 +37,7 @@ class Container:
         self.interrupted = self.timed_out = False
         self._process: subprocess.Popen[bytes] | None = None
         self._flushed = 0
+        self._starts = 0
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -91,6 +92,8 @@ class Container:
             self._download(self.request["CheckpointConfig"]["S3Uri"], self.root / "checkpoints")
         shutil.rmtree(self.root / "output", ignore_errors=True)
         (self.root / "output" / "data").mkdir(parents=True)
+        self.flush_log()
+        self._starts += 1  # each start has a log stream of its own
         with self._lock:
             self._process = process = subprocess.Popen(
                 [sys.executable, "-c", "from sagemaker_training.cli.train import main; main()"],
@@ -164,7 +167,7 @@ class Container:
     def flush_log(self) -> None:
         """Sends what is new to CloudWatch Logs."""
         logs, group = self.client("logs"), "/aws/sagemaker/TrainingJobs"
-        stream = f"{self.name}/algo-1-1700000000"
+        stream = f"{self.name}/algo-1-{1_700_000_000 + self._starts}"
         fresh, self._flushed = self.lines[self._flushed :], len(self.lines)
         if not fresh:
             return

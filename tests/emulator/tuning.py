@@ -32,8 +32,7 @@ class TuningJob(threading.Thread):
         self.status, self.failure = "InProgress", ""
         self.gave_up = False
         self.created, self.ended = time.time(), None
-        parents = (request.get("WarmStartConfig") or {}).get("ParentHyperParameterTuningJobs", [])
-        self.random = random.Random(f"{self.config.get('RandomSeed', 0)}/{len(parents)}")
+        self.random = random.Random(self.config.get("RandomSeed", 0))
         self.grid = list(itertools.product(*(r["Values"] for r in self._ranges("Categorical"))))
 
     def run(self) -> None:

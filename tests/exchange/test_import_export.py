@@ -120,6 +120,19 @@ def test_bad_table_is_one_sentence(tuner, tmp_path, content, words, sentence):
     assert "Traceback" not in said.stderr
 
 
+def test_what_was_imported_has_a_winner_but_no_command(tuner, tmp_path):
+    rows = "\n".join(f"{i},{i / 10}" for i in range(1, 5))
+    (tmp_path / "t.csv").write_text(f"a,f1\n{rows}\n")
+    words = ("--objective", "f1", "--direction", "maximize")
+    assert tuner("import", "csv", "t.csv", *words).returncode == 0
+    said = tuner("best", "t")
+    assert said.returncode == 0, said.stderr
+    assert "does not say how to train it again" in said.stdout
+    fetched = tuner("best", "t", "--fetch", "t.csv")
+    assert fetched.returncode == 2
+    assert "t.csv is no empty folder" in fetched.stderr
+
+
 def test_study_with_two_objectives_is_refused(tuner, tmp_path):
     optuna.create_study(
         storage=f"sqlite:///{tmp_path}/two.db", study_name="two", directions=["maximize"] * 2

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from tuner.aws.session import Aws, AwsError, code_of, speaking
 from tuner.errors import TunerError
 from tuner.output import Ending, TrialOutput
+from tuner.sagemaker_block import SageMakerBlock
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 TERMINAL = ("Completed", "Failed", "Stopped")
@@ -20,6 +21,7 @@ TUNING_TERMINAL = ("Completed", "Failed", "Stopped", "DeleteFailed")
 TAIL_LINES = 20
 LONGEST_FAILURE = 500
 SINGLE_PRECISION = 1e-5
+CLOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,10 @@ def list_jobs(aws: Aws, tuning_job: str) -> Iterator[dict[str, Any]]:
 
 
 def read_log(aws: Aws, job: str) -> tuple[str, list[str]]:
-    """The log stream of the job's first machine and its lines; empty where there is none yet."""
+    """The newest log stream of the job's first machine, and the lines of all of its streams.
+
+    Empty where there are none yet.
+    """
     lines: list[str] = []
     try:
         with speaking("logs:DescribeLogStreams"):
@@ -123,21 +128,30 @@ def read_log(aws: Aws, job: str) -> tuple[str, list[str]]:
             )["logStreams"]
         if not found:
             return "", []
-        stream = min(s["logStreamName"] for s in found)  # JOB/algo-1-…, the only one that evaluates
-        token: dict[str, str] = {}
+        # JOB/algo-1-… is the machine that evaluates; each start of it has a stream of its own.
+        streams = sorted(s["logStreamName"] for s in found)
+        first = [name for name in streams if name.startswith(f"{job}/algo-1-")] or streams[:1]
         with speaking("logs:GetLogEvents"):
-            while True:
-                page = aws.logs.get_log_events(
-                    logGroupName=LOG_GROUP, logStreamName=stream, startFromHead=True, **token
-                )
-                lines += [event["message"].rstrip("\n") for event in page["events"]]
-                if page["nextForwardToken"] == token.get("nextToken"):
-                    return f"{LOG_GROUP}/{stream}", lines
-                token = {"nextToken": page["nextForwardToken"]}
+            for stream in first:
+                lines += _lines_of(aws, stream)
+        return f"{LOG_GROUP}/{first[-1]}", lines
     except AwsError as exc:
         if is_missing(exc):
             return "", []
         raise
+
+
+def _lines_of(aws: Aws, stream: str) -> Iterator[str]:
+    token: dict[str, str] = {}
+    while True:
+        page = aws.logs.get_log_events(
+            logGroupName=LOG_GROUP, logStreamName=stream, startFromHead=True, **token
+        )
+        for event in page["events"]:
+            yield event["message"].rstrip("\n")
+        if page["nextForwardToken"] == token.get("nextToken"):
+            return
+        token = {"nextToken": page["nextForwardToken"]}
 
 
 def read_output(metric: str, lines: list[str]) -> TrialOutput:
@@ -168,9 +182,29 @@ def ending_of(
                 "failed", TrialState.FAIL, "waited for spot capacity longer than max_wait_hours"
             )
         if stopped_by_us:
-            return Ending("interrupted", TrialState.FAIL, "the sweep was stopped")
+            return Ending("interrupted", TrialState.FAIL, "it was stopped with its tuning job")
         return Ending("pruned", TrialState.PRUNED)
     return Ending("failed", TrialState.FAIL, failure_of(job, lines))
+
+
+def was_stopped_with(tuning_job: Mapping[str, Any], job: TrainingJob, asked: float | None) -> bool:
+    """Whether a stopped training job ended with its tuning job, and not because it was hopeless.
+
+    AMT stops hopeless jobs only under early stopping or Hyperband. `asked` is when a person asked
+    for the stop (seconds since 1970), None where only AWS's console knows.
+    """
+    config = tuning_job.get("HyperParameterTuningJobConfig") or {}
+    prunes = (
+        config.get("TrainingJobEarlyStoppingType") == "Auto"
+        or config.get("Strategy") == "Hyperband"
+        or "Autotune" in tuning_job
+    )
+    if not prunes:
+        return True
+    if tuning_job.get("HyperParameterTuningJobStatus") not in ("Stopping", "Stopped"):
+        return False
+    # AWS tells whole seconds, and clocks differ.
+    return asked is None or job.ended is None or job.ended.timestamp() >= asked - CLOCK_SECONDS
 
 
 def failure_of(job: TrainingJob, lines: Sequence[str]) -> str:
@@ -182,8 +216,9 @@ def failure_of(job: TrainingJob, lines: Sequence[str]) -> str:
     return reason[:LONGEST_FAILURE] or "failed, and AWS gives no reason"
 
 
-def facts_of(job: TrainingJob, usd_per_hour: float | None) -> dict[str, Any]:
+def facts_of(job: TrainingJob, block: SageMakerBlock) -> dict[str, Any]:
     """The attributes that a trial on SageMaker has beside those of every trial."""
+    usd_per_hour = block.price_of(job.instance_type)
     facts: dict[str, Any] = {
         "training_job": job.name,
         "instance": f"{job.instance_count} x {job.instance_type}" if job.instance_type else "",
@@ -214,19 +249,27 @@ def fetch_model(aws: Aws, uri: str, folder: Path) -> None:
             raise TunerError(f"{uri} cannot be unpacked: {exc}") from exc
 
 
-def objective_of(job: TrainingJob, output: TrialOutput, metric: str) -> float | None:
-    """The script's own last value; AWS's (of single precision) where there is no log.
+def is_whole(job: TrainingJob, output: TrialOutput, lines: Sequence[str], metric: str) -> bool:
+    """Whether all of the job's log has arrived, as far as one can tell.
 
-    AWS's value decides where the two are not the same number: then the log was cut.
+    A script that says how far it is tells it; else AWS's last value does, which is the same number
+    in single precision. Of a job that did not complete nobody knows what more there was to come.
     """
+    if output.final is not None or output.fraction == 1:
+        return True
+    if job.status != "Completed":
+        return bool(lines)
     theirs = job.metrics.get(metric)
-    if output.value is None or not output.has_finite_value:
-        return theirs
-    if theirs is None or abs(output.value - theirs) <= SINGLE_PRECISION * max(1.0, abs(theirs)):
-        return output.value
+    if output.value is None or theirs is None:
+        return False
+    return abs(output.value - theirs) <= SINGLE_PRECISION * max(1.0, abs(theirs))
+
+
+def objective_of(
+    job: TrainingJob, output: TrialOutput, lines: Sequence[str], metric: str
+) -> float | None:
+    """The script's own last value where its log is whole, else AWS's; None for one not finite."""
+    theirs = job.metrics.get(metric)
+    if is_whole(job, output, lines, metric) or theirs is None:
+        return output.value if output.has_finite_value else None
     return theirs
-
-
-def summary_parameters(summary: Mapping[str, Any]) -> dict[str, str]:
-    """The tuned hyperparameters of a summary of `list_jobs`."""
-    return dict(summary.get("TunedHyperParameters") or {})

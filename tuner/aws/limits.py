@@ -17,6 +17,7 @@ from typing import Any
 
 from train_script.train import evaluation_line
 from tuner.aws.request import (
+    LARGEST_SEED,
     Place,
     as_choice,
     plan_of,
@@ -27,7 +28,7 @@ from tuner.aws.request import (
     tuning_request,
 )
 from tuner.processes import metric_pattern
-from tuner.sweep import LoadedSweep, as_text
+from tuner.sweep import LoadedSweep, as_text, models_of
 
 INSTALL = "pip install 'tuner[sagemaker]'"
 MOST_TUNABLE = 30
@@ -37,7 +38,6 @@ MOST_JOBS = {"Bayesian": 750, "Hyperband": 750, "Grid": 750, "Random": 10_000}
 MOST_PARALLEL = 100
 USUAL_PARALLEL = 10
 LONGEST_STATIC = 2500
-LARGEST_SEED = 2**31 - 1
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@/_-]+")
 RESERVED = re.compile(r"sagemaker_|_tuning_objective_metric")
 TOLD_ABOVE = re.compile(
@@ -49,7 +49,8 @@ KEYS = {
     "Tags": "sagemaker.tags", "Environment": "sagemaker.environment",
     "KmsKeyId": "sagemaker.kms_key", "VolumeKmsKeyId": "sagemaker.kms_key",
     "ParentHyperParameterTuningJobs": "sagemaker.warm_start.parents",
-    "InstanceConfigs": "sagemaker.instance_type", "MetricName": "objective.metric",
+    "InstanceConfigs": "sagemaker.instance_type", "InputDataConfig": "sagemaker.channels",
+    "MaxRuntimeInSeconds": "budget.hours in seconds", "MetricName": "objective.metric",
 }  # fmt: skip
 """Where a part of the request comes from in the sweep file."""
 UNKNOWN = Place(
@@ -67,8 +68,14 @@ def is_installed() -> bool:
 def known_place(loaded: LoadedSweep) -> Place:
     """What the sweep file and the environment already tell; the rest stands in capitals."""
     block = loaded.sweep.sagemaker
+    channels = dict(block.channels)
+    if loaded.task_options is not None:
+        channels["training"] = "s3://BUCKET/data/"
+    if loaded.uses_own_script and any(loaded.sends_model(m) for m in models_of(loaded.sweep)):
+        channels["models"] = "s3://BUCKET/models/"
     return replace(
         UNKNOWN,
+        channels=channels,
         region=block.region or UNKNOWN.region,
         role=role_of(loaded) or UNKNOWN.role,
         bucket=block.bucket or UNKNOWN.bucket,
@@ -87,7 +94,9 @@ def sweep_problems(loaded: LoadedSweep) -> list[str]:
     found += _regex_problems(loaded)
     if not loaded.sweep.sagemaker.instance_types:
         return found
-    request = tuning_request(loaded, place, "sweep-00000000", loaded.sweep.budget.trials)
+    hours = loaded.sweep.budget.hours
+    seconds = None if hours is None else hours * 3600
+    request = tuning_request(loaded, place, "sweep-00000000", loaded.sweep.budget.trials, seconds)
     broken = request_problems("CreateHyperParameterTuningJob", request)
     point = loaded.default_point() or loaded.space().from_unit([0.5] * len(loaded.sweep.space))
     request = training_request(loaded, place, "sweep-00000000-default", point, 0)
@@ -218,6 +227,8 @@ def _grid_problems(loaded: LoadedSweep) -> Iterator[str]:
     for name, parameter in loaded.sweep.space.items():
         if not parameter.size:
             yield f"space.{name} has endlessly many values; AMT's grid needs step: or choice:"
+    if any(p.size > MOST_VALUES for p in loaded.sweep.space.values()):
+        return
     size, trials = loaded.space().grid_size(), loaded.sweep.budget.trials
     if size > trials:
         yield (f"AMT runs the whole grid: {size} training jobs, more than budget.trials {trials}")
@@ -233,7 +244,8 @@ def _hyperband_problems(loaded: LoadedSweep, early_stopping: bool) -> Iterator[s
         yield "sagemaker.early_stopping must be off with Hyperband, which stops jobs itself"
     epochs = sweep.fixed.get("epochs")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        where = "stands in space" if "epochs" in sweep.space else "is not there"
+        where = "is not there" if epochs is None else f"{epochs!r} is no whole number above 0"
+        where = "stands in space" if "epochs" in sweep.space else where
         yield (
             f"fixed.epochs {where}: AMT's Hyperband takes its largest budget from it; "
             "fix the epochs, or use sagemaker.strategy: bayesian"

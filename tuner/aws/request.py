@@ -14,11 +14,16 @@ from typing import Any
 from train_script.config import METRICS
 from tuner.processes import metric_pattern
 from tuner.sagemaker_block import SageMakerBlock
-from tuner.space import Parameter, Point, Scalar
+from tuner.space import Parameter, Point
 from tuner.sweep import LoadedSweep, as_text
 
 CONTAINER_ROOT = "/opt/ml"
 TORCHRUN = "sagemaker_torch_distributed_enabled"
+LARGEST_SEED = 2**31 - 1
+MOST_TEXTS = 100
+"""More values of a choice than AMT takes; so a range of millions is not written out to be refused."""
+LOCAL_STORAGE = re.compile(r"ml\.(g[4-9]|p3dn|p[4-6]|trn|[a-z]+\d+[a-z]*d[.])")
+"""Instance types with disks of their own: AWS takes no key for these, and encrypts them in hardware."""
 SHORTEST_RUN_SECONDS = 120
 """AMT accepts no shorter limit for a whole tuning job."""
 
@@ -71,10 +76,12 @@ def tuning_request(
     trials: int,
     seconds: float | None = None,
     parents: Sequence[str] = (),
+    part: int = 1,
 ) -> dict[str, Any]:
     """The CreateHyperParameterTuningJob request for `trials` training jobs in at most `seconds`.
 
-    `parents` are earlier parts of the same sweep, from which AMT goes on.
+    `part` counts the tuning jobs of a sweep that was stopped or enlarged: each has a random seed of
+    its own, or it would draw the same points again. `parents` are the earlier ones to learn from.
     """
     sweep, block = loaded.sweep, loaded.sweep.sagemaker
     plan = plan_of(loaded, trials)
@@ -94,7 +101,7 @@ def tuning_request(
         "ResourceLimits": limits,
         "ParameterRanges": parameter_ranges(loaded),
         "TrainingJobEarlyStoppingType": "Auto" if plan.early_stopping else "Off",
-        "RandomSeed": sweep.search.seed,
+        "RandomSeed": (sweep.search.seed + part - 1) % (LARGEST_SEED + 1),
     }
     if plan.strategy == "Hyperband":
         epochs = sweep.fixed.get("epochs", 1)
@@ -113,7 +120,8 @@ def tuning_request(
     }
     if block.autotune:
         request["Autotune"] = {"Mode": "Enabled"}
-    if warm := _warm_start(block, parents):
+    learns = plan.strategy in ("Bayesian", "Random")  # AWS documents warm start for these
+    if warm := _warm_start(block, parents if learns else ()):
         request["WarmStartConfig"] = warm
     if block.tags:
         request["Tags"] = _tags(block)
@@ -174,7 +182,7 @@ def as_choice(loaded: LoadedSweep, parameter: Parameter) -> bool:
 
 def texts(loaded: LoadedSweep, name: str, parameter: Parameter) -> list[str]:
     """Every value of a choice (or of a grid's range) as the script gets it."""
-    return [as_text(loaded.as_passed(name, value)) for value in parameter.grid()]
+    return [as_text(loaded.as_passed(name, value)) for value in parameter.grid(MOST_TEXTS)]
 
 
 def static_hyperparameters(loaded: LoadedSweep, place: Place) -> dict[str, str]:
@@ -194,7 +202,8 @@ def static_hyperparameters(loaded: LoadedSweep, place: Place) -> dict[str, str]:
 def point_of(loaded: LoadedSweep, given: Mapping[str, str]) -> Point:
     """The point, in its own types, of a training job's hyperparameters (all texts).
 
-    Raises ValueError for a text that is none of the parameter's values.
+    A number that AWS rounded out of its range is moved back into it. Raises ValueError for a text
+    that is none of the parameter's values.
     """
     point: Point = {}
     for name, parameter in loaded.space().parameters.items():
@@ -205,14 +214,15 @@ def point_of(loaded: LoadedSweep, given: Mapping[str, str]) -> Point:
             continue
         text = as_decoded(given[name])
         if parameter.kind == "choice":
-            by_text = dict(zip(texts(loaded, name, parameter), parameter.grid(), strict=True))
+            values = parameter.grid(MOST_TEXTS)
+            by_text = dict(zip(texts(loaded, name, parameter), values, strict=True))
             if text not in by_text:
                 raise ValueError(f"{name} {text!r} is none of the sweep's choices")
             point[name] = by_text[text]
-        elif parameter.kind == "int":
-            point[name] = round(float(text))
         else:
-            point[name] = float(text)
+            low, high = parameter.bounds
+            number = min(max(float(text), low), high)
+            point[name] = round(number) if parameter.kind == "int" else number
     return point
 
 
@@ -236,13 +246,22 @@ def as_decoded(text: str) -> str:
     return "" if value is None else str(value)
 
 
-def job_stem(loaded: LoadedSweep, run_name: str, facts: Mapping[str, Any]) -> str:
+def job_stem(loaded: LoadedSweep, run_name: str, place: Place) -> str:
     """The name that all jobs of a run begin with: the same sweep, data and code give the same name.
 
-    So a second launch, also from another machine, finds the running job. 28 characters at most,
-    which leaves AMT's limit of 32 room for the part.
+    Data, models and code count by the hashes in their addresses, wherever they lie here. So a
+    second launch, also from another machine, finds the running job. 28 characters at most, which
+    leaves AMT's limit of 32 room for the part.
     """
-    identity = json.dumps([run_name, loaded.identity(), facts], sort_keys=True)
+    sweep = loaded.sweep
+    kept = sweep.model_dump(
+        include={"name", "objective", "space", "fixed", "search"},
+        exclude_defaults=True, by_alias=True,
+    )  # fmt: skip
+    task = sweep.task.model_dump(exclude={"data", "validation"}) if sweep.task else None
+    block = sweep.sagemaker.model_dump(include={"strategy", "autotune", "warm_start", "completion"})
+    stands_on = [place.code, place.program, place.image, dict(place.channels)]
+    identity = json.dumps([run_name, kept, task, block, stands_on], sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     words = re.sub(r"[^A-Za-z0-9]+", "-", loaded.sweep.name).strip("-")[:19].strip("-")
     return f"{words}-{digest}" if words else f"sweep-{digest}"
@@ -293,7 +312,7 @@ def _definition(loaded: LoadedSweep, place: Place, name: str, *, tuning: bool) -
             }
             for channel, uri in sorted(place.channels.items())
         ]
-    types = block.instance_types
+    types = block.instance_types or [""]
     if tuning and len(types) > 1:
         resources: dict[str, Any] = {
             "AllocationStrategy": "Prioritized",
@@ -313,7 +332,9 @@ def _definition(loaded: LoadedSweep, place: Place, name: str, *, tuning: bool) -
             "VolumeSizeInGB": block.volume_gb,
         }
     if block.kms_key:
-        resources["VolumeKmsKeyId"] = output["KmsKeyId"] = block.kms_key
+        output["KmsKeyId"] = block.kms_key
+        if not any(LOCAL_STORAGE.match(f"{kind}.") for kind in types):
+            resources["VolumeKmsKeyId"] = block.kms_key
     key = "HyperParameterTuningResourceConfig" if tuning and len(types) > 1 else "ResourceConfig"
     definition[key] = resources
     if block.subnets or block.security_groups:
@@ -374,7 +395,7 @@ def _tags(block: SageMakerBlock) -> list[dict[str, str]]:
 
 
 __all__ = [
-    "Place", "Plan", "Scalar", "as_choice", "as_decoded", "for_container", "job_stem",
+    "Place", "Plan", "as_choice", "as_decoded", "for_container", "job_stem",
     "metric_definitions", "parameter_ranges", "plan_of", "point_of", "searched",
     "static_hyperparameters", "texts", "training_request", "tuning_request",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The connection to AWS, and what is wrong with it in one sentence each."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def connect(region: str | None = None) -> Aws:
     from botocore.exceptions import BotoCoreError
 
     try:
-        session = boto3.Session(region_name=region)
+        session = boto3.Session(region_name=region or os.environ.get("AWS_REGION"))
         if session.region_name is None:
             raise AwsError(
                 "no AWS region is set: add region: to the sagemaker block, "
@@ -73,6 +74,7 @@ def connect(region: str | None = None) -> Aws:
 @contextmanager
 def speaking(action: str) -> Iterator[None]:
     """Turns boto3's errors within into one sentence each; `action` is what IAM calls the request."""
+    from boto3.exceptions import Boto3Error
     from botocore.exceptions import (
         BotoCoreError,
         ClientError,
@@ -89,7 +91,7 @@ def speaking(action: str) -> Iterator[None]:
         raise AwsError(f"no AWS credentials for {action}: run `aws configure`") from exc
     except (ConnectionError, HTTPClientError) as exc:
         raise AwsUnreachable(f"AWS does not answer ({action}): {_sentence(exc)}") from exc
-    except BotoCoreError as exc:
+    except (BotoCoreError, Boto3Error) as exc:  # the latter: S3's transfers
         raise AwsError(f"{action} failed: {_sentence(exc)}") from exc
 
 
@@ -131,7 +133,7 @@ def choose_bucket(aws: Aws, block: SageMakerBlock) -> str:
     name = block.bucket or f"sagemaker-{aws.region}-{aws.account}"
     try:
         with speaking("s3:ListBucket"):
-            aws.s3.head_bucket(Bucket=name)
+            said = aws.s3.head_bucket(Bucket=name)
     except AwsUnreachable:
         raise
     except AwsError as exc:
@@ -141,12 +143,16 @@ def choose_bucket(aws: Aws, block: SageMakerBlock) -> str:
                 f"the bucket {name} does not exist: make it with `aws s3 mb s3://{name} "
                 f"--region {aws.region}`, or name another with sagemaker.bucket"
             ) from exc
-        if code in ("301", "400", "PermanentRedirect"):
-            raise AwsError(
-                f"the bucket {name} is in another region than {aws.region}; training jobs need "
-                "one in their own: name it with sagemaker.bucket"
-            ) from exc
         raise
+    # botocore follows the bucket to its own region by itself; training jobs do not.
+    region = said.get("BucketRegion") or said["ResponseMetadata"]["HTTPHeaders"].get(
+        "x-amz-bucket-region", aws.region
+    )
+    if region != aws.region:
+        raise AwsError(
+            f"the bucket {name} is in {region}, the jobs are to run in {aws.region}; training jobs "
+            "need a bucket in their own region: name it with sagemaker.bucket"
+        )
     return name
 
 

@@ -32,14 +32,16 @@ def pack_script(loaded: LoadedSweep) -> tuple[bytes, str]:
     if loaded.uses_own_script:
         root = script.parent.parent
         members = {
-            str(path.relative_to(root)): path for path in sorted(script.parent.rglob("*.py"))
+            str(path.relative_to(root)): path
+            for path in sorted(script.parent.rglob("*.py"))
+            if path.is_file()
         }
         members["requirements.txt"] = script.parent / "requirements.txt"
         return _tar(members), str(script.relative_to(root))
     named = loaded.sweep.sagemaker.source_dir
     if named is None:
         beside = [path for pattern in OF_A_SCRIPT for path in sorted(script.parent.glob(pattern))]
-        return _tar({path.name: path for path in beside}), script.name
+        return _tar({path.name: path for path in beside if path.is_file()}), script.name
     root = (loaded.folder / named).resolve()
     if not root.is_dir() or not script.is_relative_to(root):
         raise TunerError(f"sagemaker.source_dir {named} is no folder that holds {script.name}")
@@ -87,7 +89,10 @@ def send_script(aws: Aws, bucket: str, loaded: LoadedSweep) -> tuple[str, str]:
 
 
 def send_channels(aws: Aws, bucket: str, loaded: LoadedSweep, data: Path) -> dict[str, str]:
-    """The addresses of the channels: the run's prepared data, the models, the block's own ones."""
+    """The addresses of the channels: the run's prepared data, the models, the block's own ones.
+
+    The channels' addresses hold the hash of their content.
+    """
     prefix = loaded.sweep.sagemaker.prefix
     channels = dict(loaded.sweep.sagemaker.channels)
     if loaded.task_options is not None:
@@ -95,8 +100,7 @@ def send_channels(aws: Aws, bucket: str, loaded: LoadedSweep, data: Path) -> dic
         _send_folder(aws, bucket, base, [(p.name, p) for p in sorted(data.iterdir())], loaded)
         channels["training"] = f"s3://{bucket}/{base}/"
     if models := list(model_files(loaded)):
-        facts = repr([(name, path.stat().st_size) for name, path in models])
-        base = f"{prefix}/models/{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+        base = f"{prefix}/models/{_digest(models)}"
         _send_folder(aws, bucket, base, models, loaded)
         channels["models"] = f"s3://{bucket}/{base}/"
     return channels
@@ -112,9 +116,9 @@ def model_files(loaded: LoadedSweep) -> Iterator[tuple[str, Path]]:
     seen: dict[str, str] = {}
     for model in models_of(loaded.sweep):
         place = loaded.model_place(model)
-        folder = Path(locate_model(place))
-        if not folder.is_dir() or _is_from_hub(folder):
+        if not loaded.sends_model(model):
             continue
+        folder = Path(locate_model(place))
         name = Path(place).name
         if seen.setdefault(name, place) != place:
             raise TunerError(
@@ -126,9 +130,14 @@ def model_files(loaded: LoadedSweep) -> Iterator[tuple[str, Path]]:
                 yield f"{name}/{path.name}", path
 
 
-def _is_from_hub(folder: Path) -> bool:
-    """Whether the folder is the hub's local cache: a container gets the model by its name."""
-    return "snapshots" in folder.parts
+def _digest(files: Iterable[tuple[str, Path]]) -> str:
+    """A hash over names and contents."""
+    digest = hashlib.sha256()
+    for name, path in files:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{name}\0{content}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _send_folder(

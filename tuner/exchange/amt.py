@@ -22,6 +22,7 @@ from tuner.aws.session import Aws
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
 from tuner.output import TrialOutput
+from tuner.sagemaker_block import SageMakerBlock
 from tuner.space import Scalar
 
 CHOSEN_BY = {"Random": "random", "Grid": "grid"}
@@ -39,6 +40,7 @@ class TuningJob:
     strategy: str
     status: str
     region: str
+    said: Mapping[str, Any]
 
 
 def read_tuning_job(aws: Aws, name: str) -> TuningJob:
@@ -70,6 +72,7 @@ def read_tuning_job(aws: Aws, name: str) -> TuningJob:
         strategy=config["Strategy"],
         status=status,
         region=aws.region,
+        said=said,
     )
 
 
@@ -146,12 +149,15 @@ def _trial(
     }
     output = jobs.read_output(tuning_job.metric, lines)
     curve = output.curve or _counted(tuning_job, lines)
-    value = jobs.objective_of(job, output, tuning_job.metric)
+    value = jobs.objective_of(job, output, lines, tuning_job.metric)
     final = summary.get("FinalHyperParameterTuningJobObjectiveMetric") or {}
     if value is None and final:
         value = float(final["Value"])
-    ending = jobs.ending_of(job, value, stopped_by_us=False, lines=lines, metric=tuning_job.metric)
-    facts = jobs.facts_of(job, None) | {
+    with_it = jobs.was_stopped_with(tuning_job.said, job, None)
+    ending = jobs.ending_of(
+        job, value, stopped_by_us=with_it, lines=lines, metric=tuning_job.metric
+    )
+    facts = jobs.facts_of(job, SageMakerBlock()) | {
         "purpose": "search",
         "chosen_by": CHOSEN_BY.get(tuning_job.strategy, "adaptive"),
         "tuning_job": tuning_job.name,
@@ -211,7 +217,8 @@ def _value(distribution: BaseDistribution, text: str) -> Scalar:
         if found is None:
             raise TunerError(f"{text!r} is none of the choices {distribution.choices}")
         return found
-    number = float(word)
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    number = min(max(float(word), distribution.low), distribution.high)  # AWS may round outwards
     return round(number) if isinstance(distribution, IntDistribution) else number
 
 

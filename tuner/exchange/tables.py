@@ -25,6 +25,7 @@ from tuner.space import Scalar
 OURS = ("number", "state", "objective", "metric", "direction", "started", "ended")
 JSON_COLUMNS = ("distributions", "curve", "attributes")
 PARAM = "param."
+LONGEST_FIELD = 2**31 - 1  # a trial of thousands of evaluations is one long cell
 
 
 def write_csv(ledger: Ledger, path: Path) -> int:
@@ -63,6 +64,7 @@ def _cell(params: Mapping[str, Any], name: str) -> str:
 
 def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The header, and each row with its line. TunerError names file and line of what is wrong."""
+    csv.field_size_limit(LONGEST_FIELD)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)

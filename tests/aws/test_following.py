@@ -1,0 +1,290 @@
+"""Killed, stopped, launched twice, out of time: what follows the jobs may end at any moment."""
+
+import os
+import shutil
+
+import pytest
+
+from tests.aws.conftest import jobs_once, wait_for
+from tests.conftest import TOY
+from tuner.backends import Outcome
+from tuner.ledger import Ledger
+
+NO_DEFAULT = {"start_with_default": False}
+QUICK = {"trials": 2, "parallel": 2}
+
+
+def test_orchestrator_killed_in_the_middle_goes_on_with_the_same_job(
+    aws_sweep, emulator, tmp_path, tuner, started
+):
+    path = aws_sweep(
+        fixed={"sleep": 0.3}, budget={"trials": 5, "parallel": 2}, confirm={"top": 1, "seeds": 1}
+    )
+    for moment in ("started in", "trial   1 started", "finished", "[default]", "[confirmation]"):
+        process = started(path, tmp_path / "run")
+        wait_for(process, moment)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    assert len(jobs_once(ledger, emulator)) == 7
+    assert emulator.count("CreateHyperParameterTuningJob") == 1
+    assert emulator.count("CreateTrainingJob") == 3
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_orchestrator_killed_while_folding_in_has_every_job_once(
+    run_on_aws, emulator, monkeypatch, step
+):
+    """Dies at one write to the ledger after another: the rerun ends with every job once."""
+
+    class Died(BaseException):
+        pass
+
+    writes = 0
+
+    def dying(method):
+        def call(*args, **options):
+            nonlocal writes
+            writes += 1
+            if writes == 3 + 7 * step:
+                raise Died
+            return method(*args, **options)
+
+        return call
+
+    from optuna.storages import RDBStorage, _CachedStorage
+
+    for kind in (RDBStorage, _CachedStorage):
+        for name in ("create_new_trial", "set_trial_user_attr", "set_trial_state_values",
+                     "set_trial_intermediate_value"):  # fmt: skip
+            monkeypatch.setattr(kind, name, dying(getattr(kind, name)))
+    with pytest.raises(Died):
+        run_on_aws(search=NO_DEFAULT, budget=QUICK)
+    monkeypatch.undo()
+    for name, value in emulator.environment().items():
+        monkeypatch.setenv(name, value)
+    outcome, ledger = run_on_aws(search=NO_DEFAULT, budget=QUICK)
+    assert outcome is Outcome.FINISHED
+    assert len(jobs_once(ledger, emulator)) == 2
+    assert all(len(t.intermediate_values) == 4 for t in ledger.read_trials())
+
+
+def test_ctrl_c_leaves_the_job_and_stop_ends_it_and_run_goes_on(
+    aws_sweep, emulator, tmp_path, tuner, started
+):
+    path = aws_sweep(
+        fixed={"sleep": 1.0}, search=NO_DEFAULT, budget={"trials": 3, "parallel": 2},
+        space={"rate": {"float": [1e-5, 1e-1], "scale": "log"}},
+    )  # fmt: skip
+    process = started(path, tmp_path / "run")
+    wait_for(process, "trial   1 started")
+    process.send_signal(2)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "go on in AWS and cost money" in said
+    (job,) = emulator.service.tuning.values()
+    assert job.status == "InProgress"
+    stopped = tuner("stop", tmp_path / "run")
+    assert f"stopping {job.job_name}" in stopped.stdout
+    job.join(timeout=20)
+    assert job.status == "Stopped"
+    assert "nothing runs on AWS" in tuner("stop", tmp_path / "run").stdout
+    done = tuner("run", path, "--out", tmp_path / "run", "--set", "fixed.sleep=1.0")
+    assert done.returncode == 0, done.stderr
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    jobs_once(ledger, emulator)
+    assert [t.user_attrs["outcome"] for t in ledger.read_trials()].count("finished") == 3
+    second = emulator.service.tuning[f"{job.job_name}-2"].request
+    assert second["HyperParameterTuningJobConfig"]["ResourceLimits"][
+        "MaxNumberOfTrainingJobs"
+    ] == 3 - sum(t.user_attrs["outcome"] == "finished" for t in ledger.read_trials()[:2])
+
+
+def test_stop_while_followed_ends_the_sweep_and_starts_nothing_more(
+    aws_sweep, emulator, tmp_path, tuner, started
+):
+    path = aws_sweep(fixed={"sleep": 2.0}, budget={"trials": 6, "parallel": 2})
+    process = started(path, tmp_path / "run")
+    wait_for(process, "trial   1 started")
+    assert "stopping" in tuner("stop", tmp_path / "run").stdout
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    assert {t.user_attrs["outcome"] for t in ledger.read_trials()} == {"interrupted"}
+    assert len(emulator.service.tuning) == 1
+
+
+def test_second_launch_from_another_machine_finds_the_running_job(
+    aws_sweep, emulator, tmp_path, tuner, started
+):
+    """The other one has sweep, script and runs elsewhere."""
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "toy.py").write_bytes(TOY.read_bytes())
+    path = aws_sweep(search=NO_DEFAULT, budget=QUICK, fixed={"sleep": 0.5}, script="toy.py")
+    for folder in ("one", "two"):
+        (tmp_path / folder / "sweep.yaml").write_bytes(path.read_bytes())
+    process = started(tmp_path / "one" / "sweep.yaml", tmp_path / "one" / "run")
+    wait_for(process, "started in")
+    other = tuner("run", tmp_path / "two" / "sweep.yaml", "--out", tmp_path / "two" / "run")
+    assert other.returncode == 0, other.stderr
+    assert "is there already" in other.stdout
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert emulator.count("CreateHyperParameterTuningJob") == 1
+    scores = [
+        sorted(t.value for t in Ledger.load(f"sqlite:///{tmp_path}/{n}/run/study.db").read_trials())
+        for n in ("one", "two")
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_larger_budget_goes_on_from_the_finished_job(run_on_aws, emulator):
+    run_on_aws(search=NO_DEFAULT, budget=QUICK)
+    _, ledger = run_on_aws(search=NO_DEFAULT, budget={"trials": 3, "parallel": 2})
+    first, second = emulator.service.tuning.values()
+    assert len({str(t.params) for t in ledger.read_trials()}) == 3
+    assert second.request["WarmStartConfig"]["ParentHyperParameterTuningJobs"] == [
+        {"HyperParameterTuningJobName": first.job_name}
+    ]
+    assert len(jobs_once(ledger, emulator)) == 3
+
+
+def test_completion_criteria_end_the_search_for_good(run_on_aws, emulator):
+    for _ in range(2):
+        _, ledger = run_on_aws(
+            sagemaker={"completion": {"target": -100.0}}, search=NO_DEFAULT,
+            budget={"trials": 6, "parallel": 1},
+        )  # fmt: skip
+    assert len(emulator.service.tuning) == 1
+    assert 1 <= len(ledger.read_trials()) < 6
+
+
+def test_changed_script_starts_a_job_of_its_own(aws_sweep, emulator, tmp_path, tuner):
+    """Also where the run folder was deleted, and nothing here remembers the first."""
+    (tmp_path / "toy.py").write_bytes(TOY.read_bytes())
+    path = aws_sweep(search=NO_DEFAULT, budget={"trials": 1}, script="toy.py")
+    assert tuner("run", path, "--out", "run").returncode == 0
+    shutil.rmtree("run")
+    (tmp_path / "toy.py").write_text(TOY.read_text().replace("score = 1 -", "score = 1000 -"))
+    done = tuner("run", path, "--out", "run")
+    assert done.returncode == 0
+    assert "is there already" not in done.stdout
+    assert Ledger.load("sqlite:///run/study.db").read_trials()[0].value > 500
+
+
+def test_stopped_default_is_run_again_and_the_sweep_ends(
+    aws_sweep, emulator, tmp_path, tuner, started
+):
+    path = aws_sweep(
+        fixed={"sleep": 0.7}, budget={"trials": 2, "parallel": 1}, confirm={"top": 1, "seeds": 1}
+    )
+    process = started(path, tmp_path / "run")
+    wait_for(process, "[default]")
+    assert "-default" in tuner("stop", tmp_path / "run").stdout
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    jobs_once(ledger, emulator)
+    outcomes = [t.user_attrs["outcome"] for t in ledger.read_trials()]
+    assert outcomes.count("interrupted") == 1
+    assert outcomes.count("finished") == 4
+
+
+def test_stop_before_anything_has_started_starts_nothing(run_on_aws, emulator, monkeypatch):
+    from tuner.backends import sagemaker
+
+    real = sagemaker.send_channels
+
+    def stopping(aws, bucket, loaded, data):
+        ledger = Ledger.load(f"sqlite:///{data.parent}/study.db")
+        said = sagemaker.SageMakerBackend.stop(ledger, sagemaker.RunFolder(data.parent))
+        assert "has started no tuning job" in said
+        return real(aws, bucket, loaded, data)
+
+    monkeypatch.setattr(sagemaker, "send_channels", stopping)
+    outcome, _ = run_on_aws(search=NO_DEFAULT, budget=QUICK)
+    assert outcome is Outcome.STOPPED
+    assert not emulator.service.tuning
+
+
+def test_ctrl_c_during_the_upload_starts_nothing(run_on_aws, emulator, monkeypatch):
+    from tuner.backends import sagemaker
+
+    def interrupted(*_):
+        os.kill(os.getpid(), 2)
+        return {}
+
+    monkeypatch.setattr(sagemaker, "send_channels", interrupted)
+    outcome, _ = run_on_aws(search=NO_DEFAULT, budget=QUICK)
+    assert outcome is Outcome.STOPPED
+    assert not emulator.service.tuning
+
+
+def test_larger_budget_counts_while_the_job_still_runs(
+    aws_sweep, emulator, tmp_path, tuner, started
+):
+    blocks = {"search": NO_DEFAULT, "fixed": {"sleep": 0.6}}
+    process = started(aws_sweep(budget=QUICK, **blocks), tmp_path / "run")
+    wait_for(process, "trial   1 started")
+    process.send_signal(2)
+    process.communicate(timeout=30)
+    larger = aws_sweep(budget={"trials": 3, "parallel": 2}, **blocks)
+    done = tuner("run", larger, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    assert len(jobs_once(ledger, emulator)) == 3
+
+
+def test_hours_used_up_start_no_further_job(run_on_aws, emulator):
+    for _ in range(2):
+        outcome, _ = run_on_aws(
+            fixed={"sleep": 1.0}, search=NO_DEFAULT,
+            budget={"trials": 50, "parallel": 1, "hours": 4 / 3600},
+        )  # fmt: skip
+        assert outcome is Outcome.OUT_OF_HOURS
+    assert len(emulator.service.tuning) == 1
+
+
+def test_run_of_another_account_or_region_is_not_touched(run_on_aws, emulator, monkeypatch):
+    from tuner.aws.session import AwsError
+    from tuner.backends.sagemaker import SageMakerBackend
+
+    _, ledger = run_on_aws(search=NO_DEFAULT, budget={"trials": 1})
+    ledger.set("aws", ledger.study.user_attrs["aws"] | {"account": "999999999999"})
+    with pytest.raises(AwsError, match="of account 999999999999, and AWS is set to"):
+        run_on_aws(search=NO_DEFAULT, budget=QUICK)
+    with pytest.raises(AwsError, match="use the former"):
+        SageMakerBackend.stop(ledger, _Folder())
+    assert len(emulator.service.tuning) == 1
+
+
+class _Folder:
+    shown = "run"
+
+    def holder(self):
+        return None
+
+
+def test_answer_lost_on_its_way_back_is_no_error(run_on_aws, emulator, monkeypatch):
+    """The job was created, the client asks again and hears that the name is in use."""
+    service, real = emulator.service, emulator.service.answer
+
+    def lossy(operation, request):
+        answer = real(operation, request)
+        if operation.startswith("Create") and operation not in lost:
+            lost.add(operation)
+            emulator.broken[operation] += 1
+            return service.answer(operation, request)  # as botocore's own retry would
+        return answer
+
+    lost: set[str] = set()
+    monkeypatch.setattr(service, "answer", lossy)
+    outcome, ledger = run_on_aws(budget={"trials": 2, "parallel": 1})
+    assert outcome is Outcome.FINISHED
+    assert len(jobs_once(ledger, emulator)) == 2
