@@ -72,6 +72,7 @@ class SageMakerBackend:
         ledger.set("stop_asked", True)
         attributes, holder = ledger.study.user_attrs, folder.holder()
         told = f"; process {holder} folds in what is done, and ends" if holder else ""
+        nothing = "its jobs are stopped" if holder else "nothing runs"
         parts = attributes.get("tuning_jobs", [])
         if not parts:
             return f"{folder.shown} has started no tuning job{told}"
@@ -85,7 +86,7 @@ class SageMakerBackend:
         names = [t.user_attrs["training_job"] for t in own if "training_job" in t.user_attrs]
         stopped += [name for name in names if _stop_training_job(aws, name)]
         if not stopped:
-            return f"{folder.shown}: nothing runs on AWS{told}"
+            return f"{folder.shown}: {nothing} on AWS{told}"
         return f"stopping {', '.join(stopped)} on AWS{told}"
 
 
