@@ -138,6 +138,10 @@ def _own_script_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
 
 
 FIXABLE = ("keep", "evaluations")
+EITHER = {
+    "usd_per_hour": "a price above 0 nor prices by instance type",
+    "instance_type": "an instance type nor a list of them",
+}
 
 
 def translate(error: dict[str, Any]) -> tuple[Location, str]:
@@ -150,6 +154,8 @@ def translate(error: dict[str, Any]) -> tuple[Location, str]:
         return place[:3], f"{error['input']!r} is not a number, a text, true or false"
     if place[0] == "space" and len(place) > 3 and place[2] in ("when", "default"):
         return place[:3], f"{error['input']!r} is not a value, or a list of values"
+    if place[0] == "sagemaker" and len(place) > 2 and (form := EITHER.get(str(place[1]))):
+        return place[:2], f"{error['input']!r} is neither {form}"
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         return (

@@ -7,6 +7,7 @@ import pytest
 
 from tests.aws.conftest import jobs_once, wait_for
 from tests.conftest import TOY
+from tests.emulator.service import Refused
 from tuner.backends import Outcome
 from tuner.ledger import Ledger
 
@@ -269,6 +270,23 @@ class _Folder:
 
     def holder(self):
         return None
+
+
+def test_job_that_aws_does_not_know_at_once_is_waited_for(run_on_aws, emulator, monkeypatch):
+    real, unknown = emulator.service.answer, {}
+
+    def slow(operation, request):
+        name = request.get("HyperParameterTuningJobName") or request.get("TrainingJobName")
+        asked = unknown.setdefault((operation, name), 0)
+        if operation.startswith("Describe") and name.startswith("toy-") and asked < 3:
+            unknown[operation, name] += 1
+            raise Refused("ValidationException", "Requested resource not found.")
+        return real(operation, request)
+
+    monkeypatch.setattr(emulator.service, "answer", slow)
+    outcome, ledger = run_on_aws(budget={"trials": 2, "parallel": 1})
+    assert outcome is Outcome.FINISHED
+    assert len(jobs_once(ledger, emulator)) == 2
 
 
 def test_answer_lost_on_its_way_back_is_no_error(run_on_aws, emulator, monkeypatch):

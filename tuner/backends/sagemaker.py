@@ -4,6 +4,7 @@ AWS holds the truth. Every name is a function of the sweep, and everything is wr
 is asked for, so a process killed at any moment finds its jobs again, and none is started twice.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from tuner.sweep import LoadedSweep
 TICK_SECONDS = 0.25
 MOST_SECONDS_AWAY = 3600.0
 """How long AWS may give no answer before the following ends; its jobs go on all the same."""
+SECONDS_TO_BE_KNOWN = 60.0
 LONGEST_NAME = 63
 
 
@@ -145,6 +147,7 @@ class _Run:
     followed: set[str] = field(default_factory=set)
     """The tuning jobs that came to their end while this process looked."""
     has_limit: bool = True
+    created: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sweep = self.loaded.sweep
@@ -263,6 +266,7 @@ class _Run:
         return part
 
     def _create_tuning_job(self, asked: dict[str, Any]) -> None:
+        self.created[asked["HyperParameterTuningJobName"]] = time.monotonic()
         with _already_there_is_fine(), speaking("sagemaker:CreateHyperParameterTuningJob"):
             self.aws.sagemaker.create_hyper_parameter_tuning_job(**asked)
 
@@ -281,6 +285,9 @@ class _Run:
                 self.parts.remove(part)  # the process was killed before AWS was asked
                 self._note_parts()
                 return True
+            if said is None and self._is_new(name):
+                self._wait()
+                continue
             if said is None:
                 raise AwsError(
                     f"tuning job {name} is no longer on AWS; choose another folder with --out"
@@ -401,6 +408,7 @@ class _Run:
         self.fold.show(trial)
 
     def _create_training_job(self, asked: dict[str, Any]) -> None:
+        self.created[asked["TrainingJobName"]] = time.monotonic()
         try:
             with _already_there_is_fine(), speaking("sagemaker:CreateTrainingJob"):
                 self.aws.sagemaker.create_training_job(**asked)
@@ -412,6 +420,8 @@ class _Run:
     def _fold_own(self, name: str, trial: FrozenTrial) -> bool:
         """Whether the training job is over and in the ledger."""
         job = jobs.read_job(self.aws, name)
+        if job is None and self._is_new(name):
+            return False
         if job is None:
             raise AwsError(f"training job {name} is no longer on AWS")
         if not job.is_over:
@@ -421,6 +431,10 @@ class _Run:
         return self.fold.finish(self.ledger.read_trials()[trial.number], job, {})
 
     # Time, patience and what a person asks for.
+
+    def _is_new(self, name: str) -> bool:
+        """Whether the job was created so lately that AWS need not know of it everywhere yet."""
+        return time.monotonic() - self.created.get(name, -math.inf) < SECONDS_TO_BE_KNOWN
 
     def _is_stopped(self) -> bool:
         """Whether `tuner stop` has come; in another process, so the ledger says it."""
