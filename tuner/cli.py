@@ -5,7 +5,6 @@ Every command loads only what it needs, so that `--help` answers at once.
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,8 @@ import typer
 
 from reports.errors import ReportError
 from train_script.errors import ScriptError
+from tuner.cli_exchange import bring, export
+from tuner.cli_results import Run, fetch_winner, load_ledger, print_best, write_report_of, writing
 from tuner.errors import RunFolderError, SweepError, TunerError
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ app = typer.Typer(
     "the same command again goes on where it stopped.",
 )
 
-bring = typer.Typer(no_args_is_help=True, help="Bring in trials that were not made here.")
 app.add_typer(bring, name="import")
-
 SweepFile = Annotated[Path, typer.Argument(help="The sweep file, as in sweeps/demo.yaml.")]
 Settings = Annotated[
     list[str] | None,
@@ -42,14 +41,10 @@ Settings = Annotated[
     ),
 ]  # fmt: skip
 Out = Annotated[Path | None, typer.Option(help="The run folder; left out: runs/NAME.")]
-ImportOut = Annotated[
-    Path | None, typer.Option("--out", help="The run folder to make; left out: runs/NAME.")
-]
 OnBackend = Annotated[
     str | None,
     typer.Option("--backend", metavar="local|sagemaker", help="Instead of the file's backend."),
 ]  # fmt: skip
-Run = Annotated[str, typer.Argument(help="A run folder, its name under runs/, or its sweep file.")]
 
 
 @app.command()
@@ -135,7 +130,7 @@ def run(
         finally:
             view.close()
             if ledger.read_trials():
-                _write_report(ledger, folder)
+                write_report_of(ledger, folder)
     finally:
         folder.unlock()
     if outcome is Outcome.STOPPED:
@@ -145,7 +140,7 @@ def run(
         print(f"{outcome.value}; {again}, `tuner stop {folder.shown}` ends them")
     if outcome is Outcome.OUT_OF_HOURS:
         print(f"{outcome.value}; with a larger one the same command goes on")
-    _print_best(ledger, folder)
+    print_best(ledger, folder)
     print(f"report: {folder.shown / 'report.html'}")
     if outcome in (Outcome.STOPPED, Outcome.DETACHED):
         raise typer.Exit(130)
@@ -163,7 +158,7 @@ def status(run: Run) -> None:
     from tuner.progress import Row, trial_table
     from tuner.run_folder import find_run
 
-    folder, ledger = find_run(run), _load_ledger(run)
+    folder, ledger = find_run(run), load_ledger(run)
     metric = str(ledger.study.user_attrs.get("metric", "objective"))
     rows = []
     for t in ledger.read_trials():
@@ -189,7 +184,7 @@ def status(run: Run) -> None:
         print(f"tuning job {part['name']}: {part['status']} when it was last asked for")
     holder = folder.holder()
     print(f"running: process {holder}" if holder else "not running here")
-    _print_best(ledger, folder)
+    print_best(ledger, folder)
 
 
 @app.command()
@@ -198,7 +193,7 @@ def stop(run: Run) -> None:
     from tuner.backends import BACKENDS
     from tuner.run_folder import find_run
 
-    folder, ledger = find_run(run), _load_ledger(run)
+    folder, ledger = find_run(run), load_ledger(run)
     backend = str((ledger.study.user_attrs.get("sweep") or {}).get("backend", "local"))
     print(BACKENDS[backend].stop(ledger, folder))
 
@@ -213,12 +208,12 @@ def best(
     """Print the winner and the command that trains it again by hand."""
     from tuner.run_folder import find_run
 
-    ledger = _load_ledger(run)
+    ledger = load_ledger(run)
     if not ledger.best_first():
         raise TunerError(f"{run} has no finished trial yet")
-    _print_best(ledger, find_run(run), command=True)
+    print_best(ledger, find_run(run), command=True)
     if fetch is not None:
-        _fetch_winner(ledger, find_run(run), fetch)
+        fetch_winner(ledger, find_run(run), fetch)
 
 
 @app.command()
@@ -249,184 +244,22 @@ def report(
         from tuner.run_folder import find_run
 
         folder = find_run(run)
-        target = _write_report(_load_ledger(run), folder, out)
+        target = write_report_of(load_ledger(run), folder, out)
     else:
         assert storage is not None
         from reports import write_report
 
         ledger = Ledger.load(storage, study)
-        target = _writing(out or Path("."), lambda path: write_report(ledger.study, path))
+        target = writing(out or Path("."), lambda path: write_report(ledger.study, path))
     print(f"report: {target / 'report.html'}")
 
 
-@bring.command("amt")
-def import_amt(
-    name: Annotated[str, typer.Argument(help="The name of a finished tuning job.")],
-    region: Annotated[str | None, typer.Option(help="Left out: AWS's own configuration.")] = None,
-    out: ImportOut = None,
-    curves: Annotated[bool, typer.Option(help="Read the logs too, for learning curves.")] = True,
-) -> None:
-    """Bring in a finished SageMaker tuning job, whoever started it.
-
-    Example: tuner import amt my-tuning-job --region eu-west-1
-    """
-    from tuner.aws.session import connect
-    from tuner.exchange import amt
-
-    aws = connect(region)
-    job = amt.read_tuning_job(aws, name)
-    source = {"amt": name, "region": aws.region, "account": aws.account}
-    folder, ledger = _import_into(out or Path("runs") / name, name, source, job.direction)
-    ledger.set("metric", job.metric)
-    ledger.set("aws", {"region": aws.region})
-    added = amt.bring_in(aws, job, ledger, print, curves)
-    _say_imported(added, f"training jobs of {name}", ledger, folder)
-
-
-@bring.command("optuna")
-def import_optuna(
-    storage: Annotated[str, typer.Argument(help="An Optuna storage, as in sqlite:///study.db.")],
-    study: Annotated[str | None, typer.Option(help="Its name, where there are several.")] = None,
-    out: ImportOut = None,
-) -> None:
-    """Bring in the finished trials of anybody's Optuna study.
-
-    Example: tuner import optuna sqlite:///study.db --study my-study
-    """
-    from tuner.exchange import studies
-    from tuner.ledger import Ledger, masked
-
-    source = Ledger.load(storage, study)
-    name = source.study.study_name
-    origin = {"optuna": masked(storage), "study": name}
-    target = out or Path("runs") / _as_folder(name)
-    folder, ledger = _import_into(target, name, origin, studies.direction_of(source), fresh=True)
-    added = studies.bring_in(source, ledger)
-    _say_imported(added, f"trials of study {name}", ledger, folder)
-
-
-@bring.command("csv")
-def import_csv(
-    file: Annotated[Path, typer.Argument(help="A CSV file: a row for each trial.")],
-    objective: Annotated[
-        str | None, typer.Option(help="The column of the score; not for a `tuner export`.")
-    ] = None,
-    direction: Annotated[
-        str | None, typer.Option(metavar="maximize|minimize", help="Which score is better.")
-    ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option(help="A column that is a parameter; left out: all others. May be repeated."),
-    ] = None,
-    log: Annotated[
-        list[str] | None, typer.Option(help="A parameter on a log scale. May be repeated.")
-    ] = None,
-    out: ImportOut = None,
-) -> None:
-    """Bring in a table of trials: what `tuner export` wrote, or a table of your own.
-
-    Examples:
-      tuner import csv trials.csv
-
-      tuner import csv results.csv --objective f1 --direction maximize --log learning_rate
-    """
-    from tuner.exchange import tables
-
-    header, rows = tables.read_rows(file)
-    name = file.stem
-    if tables.is_ours(header):
-        trials = tables.trials_of_ours(file, rows)
-        metric, direction = rows[0][1]["metric"], rows[0][1]["direction"]
-    else:
-        if objective is None:
-            raise TunerError(
-                f"{file} is not from `tuner export`: name the column of the score with --objective "
-                f"(it has {', '.join(header)})"
-            )
-        trials = tables.trials_of_theirs(file, header, rows, objective, param or [], log or [])
-        metric = objective
-    if direction not in ("maximize", "minimize"):
-        raise TunerError("--direction must be maximize or minimize")
-    target = out or Path("runs") / _as_folder(name)
-    folder, ledger = _import_into(target, name, {"csv": str(file)}, direction, fresh=True)
-    ledger.set("metric", metric)
-    for trial in trials:
-        ledger.study.add_trial(trial)
-    _say_imported(len(trials), f"trials of {file}", ledger, folder)
-
-
-@app.command()
-def export(run: Run, file: Annotated[Path, typer.Argument(help="The CSV file to write.")]) -> None:
-    """Write a run's trials as CSV; `tuner import csv` gives the same trials again.
-
-    Example: tuner export runs/demo trials.csv
-    """
-    from tuner.exchange import tables
-
-    count = tables.write_csv(_load_ledger(run), file)
-    print(f"{count} trials: {file}")
-
-
-def _as_folder(name: str) -> str:
-    """A study's name as a folder's."""
-    import re
-
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "imported"
-
-
-def _import_into(
-    target: Path, name: str, source: dict[str, str], direction: str, fresh: bool = False
-) -> "tuple[RunFolder, Ledger]":
-    """The run folder of an import and its ledger; with `fresh`, it must not hold trials yet."""
-    from tuner.ledger import Ledger
-    from tuner.run_folder import RunFolder
-
-    folder = RunFolder(target)
-    folder.claim_as(name, {"imported": source})
-    ledger = Ledger.create(
-        folder.ledger_url(), name, "minimize" if direction == "minimize" else "maximize"
-    )
-    if fresh and ledger.read_trials():
-        raise RunFolderError(f"{target} holds this import already; choose another with --out")
-    ledger.set("imported", source)
-    return folder, ledger
-
-
-def _say_imported(count: int, what: str, ledger: "Ledger", folder: "RunFolder") -> None:
-    print(f"{count} {what} added to {folder.shown}")
-    _write_report(ledger, folder)
-    _print_best(ledger, folder)
-    print(f"report: {folder.shown / 'report.html'}")
+app.command()(export)
 
 
 def _on(settings: list[str] | None, backend: str | None) -> list[str]:
     """The settings with `--backend` as one more of them."""
     return [*(settings or []), *([f"backend={backend}"] if backend else [])]
-
-
-def _fetch_winner(ledger: "Ledger", folder: "RunFolder", target: Path) -> None:
-    """Copies or downloads the winner's model; TunerError where it was not kept."""
-    import shutil
-
-    from reports import read_table
-    from reports.winner import find_winner
-
-    winner = find_winner(read_table(ledger.study))
-    assert winner is not None
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise TunerError(f"{target} is no empty folder; name another")
-    uri = ledger.read_trials()[winner.number].user_attrs.get("model_uri")
-    kept = folder.trial(winner.number) / "model"
-    if uri:
-        from tuner.aws.jobs import fetch_model
-        from tuner.aws.session import connect
-
-        fetch_model(connect(ledger.study.user_attrs.get("aws", {}).get("region")), uri, target)
-    elif kept.is_dir():
-        shutil.copytree(kept, target, dirs_exist_ok=True)
-    else:
-        raise TunerError(f"the model of trial {winner.number} was not kept")
-    print(f"model: {target}")
 
 
 def _load(path: Path, settings: list[str] | None) -> "LoadedSweep":
@@ -479,59 +312,6 @@ def _open_ledger(folder: "RunFolder", loaded: "LoadedSweep", facts: object) -> "
     if facts is not None:
         ledger.set("data", facts)
     return ledger
-
-
-def _load_ledger(run: str) -> "Ledger":
-    from tuner.ledger import Ledger
-    from tuner.run_folder import find_run
-
-    folder = find_run(run)
-    return Ledger.load(folder.ledger_url(), folder.read_identity()["name"])
-
-
-def _write_report(ledger: "Ledger", folder: "RunFolder", out: Path | None = None) -> Path:
-    from reports import write_report
-
-    return _writing(out or folder.shown, lambda path: write_report(ledger.study, path))
-
-
-def _writing(target: Path, write: Callable[[Path], object]) -> Path:
-    try:
-        write(target)
-    except OSError as exc:
-        raise TunerError(f"the report cannot be written to {target}: {exc.strerror}") from exc
-    return target
-
-
-def _print_best(ledger: "Ledger", folder: "RunFolder", command: bool = False) -> None:
-    """The winner in a sentence; with `command`, how to train it again."""
-    from reports import read_table
-    from reports.winner import describe_winner, find_winner
-
-    table = read_table(ledger.study)
-    winner = find_winner(table)
-    if winner is None:
-        return
-    print(f"winner: {describe_winner(table, winner)}")
-    if not command:
-        return
-    import shlex
-
-    if uri := ledger.read_trials()[winner.number].user_attrs.get("model_uri"):
-        print(f"its model: {uri}")
-
-    trial = table.by_number(winner.number)
-    if "script" not in ledger.study.user_attrs or not trial.arguments:
-        print(f"it was not made here: {folder.shown} does not say how to train it again")
-        return
-    words = [sys.executable, str(ledger.study.user_attrs["script"]), *trial.arguments]
-    if folder.data.is_dir():
-        words += ["--data", str(folder.data)]
-    print("train it again by hand:")
-    print(shlex.join(words))
-    model = folder.trial(winner.number) / "model"
-    if (model / "config.json").is_file():
-        print(f"its model: {model}")
 
 
 def _retype(sweep: Path, settings: list[str] | None, out: Path | None) -> str:

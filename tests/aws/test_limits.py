@@ -2,8 +2,9 @@
 
 import pytest
 
-from tuner.aws.limits import UNKNOWN, request_problems, sweep_problems
+from tuner.aws.limits import UNKNOWN, sweep_problems
 from tuner.aws.request import tuning_request
+from tuner.aws.shape import request_problems
 from tuner.sweep import load_sweep
 
 

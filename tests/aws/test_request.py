@@ -14,7 +14,7 @@ from sagemaker_training import mapping, params
 
 from tests.emulator.tuning import draw
 from train_script.config import OPTIONS, TUNABLE, TYPES, TrainConfig, parse_arguments
-from tuner.aws.limits import UNKNOWN, request_problems, sweep_problems
+from tuner.aws.limits import UNKNOWN, sweep_problems
 from tuner.aws.request import (
     as_decoded,
     for_container,
@@ -24,6 +24,7 @@ from tuner.aws.request import (
     training_request,
     tuning_request,
 )
+from tuner.aws.shape import request_problems
 from tuner.sweep import load_sweep
 
 

@@ -21,7 +21,6 @@ from tuner.aws.request import as_decoded
 from tuner.aws.session import Aws
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
-from tuner.output import TrialOutput
 from tuner.sagemaker_block import SageMakerBlock
 from tuner.space import Scalar
 
@@ -232,6 +231,3 @@ def _same_number(choice: Any, word: str) -> bool:
 def _local(moment: datetime | None) -> datetime | None:
     """Optuna keeps times without a zone, in this machine's."""
     return moment and moment.astimezone().replace(tzinfo=None)
-
-
-__all__ = ["TrialOutput", "TuningJob", "bring_in", "distributions_of", "read_tuning_job", "typed"]

@@ -1,7 +1,5 @@
 """Anybody's Optuna study, copied into a run folder."""
 
-import optuna
-
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
 
@@ -28,6 +26,3 @@ def bring_in(source: Ledger, target: Ledger) -> int:
 def direction_of(ledger: Ledger) -> str:
     """`maximize` or `minimize`, as Optuna writes it."""
     return str(ledger.study.directions[0].name).lower()
-
-
-__all__ = ["bring_in", "direction_of", "optuna"]
