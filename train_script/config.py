@@ -102,8 +102,9 @@ class TrainConfig:
         tunable=False,
     )  # fmt: skip
     precision: str = option(
-        "fp32", "bf16 multiplies matrices in bfloat16 (weights stay in fp32)",
-        choices=["fp32", "bf16"],
+        "fp32", "bf16 multiplies matrices in bfloat16 (weights stay in fp32); auto: bf16 where the "
+        "hardware has it, for elsewhere it is many times slower",
+        choices=["fp32", "bf16", "auto"],
     )  # fmt: skip
     # Where the data is.
     data: str = option(

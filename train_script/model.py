@@ -32,6 +32,13 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
 
 
+def has_native_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself; emulated, it is many times slower than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 def load_model(place: str, labels: Sequence[str], dropout: float) -> nn.Module:
     """The encoder of `place` (folder or hub name) with a new classifier, initialised by torch's seed."""
     config = AutoConfig.from_pretrained(place)

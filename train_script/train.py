@@ -89,7 +89,13 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
 
     from train_script import checkpoint
     from train_script.metrics import scores
-    from train_script.model import load_model, load_tokenizer, quiet_libraries, save_model
+    from train_script.model import (
+        has_native_bf16,
+        load_model,
+        load_tokenizer,
+        quiet_libraries,
+        save_model,
+    )
     from train_script.ranks import Ranks
 
     quiet_libraries()
@@ -97,6 +103,12 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
     assert validation is not None
     ranks = Ranks.start(config.num_gpus)
     device = ranks.device
+    native = has_native_bf16(device)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if native else "fp32"
+    if precision == "bf16" and not native and ranks.is_first:
+        say("bf16 is emulated on this device and many times slower; --precision auto avoids that")
     torch.manual_seed(config.seed)
     tokenizer = load_tokenizer(place, config.max_length)
     model = load_model(place, splits.labels, config.dropout).to(device)
@@ -147,7 +159,7 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
     direction = 1.0 if METRICS[config.metric] == "maximize" else -1.0
 
     def autocast() -> torch.autocast:
-        return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+        return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
     def evaluate() -> tuple[dict[str, float], np.ndarray]:
         model.eval()
@@ -172,7 +184,7 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         processes = f"{ranks.count} processes, " if ranks.count > 1 else ""
         say(
             f"{config.task}: {len(splits.train)} training, {len(validation)} validation examples; "
-            f"{config.model} in {config.precision} on {device.type}, {processes}"
+            f"{config.model} in {precision} on {device.type}, {processes}"
             f"{torch.get_num_threads()} threads; {total_steps} steps"
         )
     start_seconds = time.monotonic() - PROCESS_START
@@ -254,7 +266,7 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
     checkpoint.clear(folder)
     return _result(
         config, progress, direction, start_seconds, time.monotonic() - clock, len(splits.train)
-    )
+    ) | {"precision": precision}
 
 
 def _result(

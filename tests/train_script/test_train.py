@@ -278,3 +278,30 @@ def test_alias_package_is_never_imported(tmp_path):
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                          env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_precision_auto_is_what_the_hardware_does_itself(tiny_bert, capsys, monkeypatch, native):
+    from train_script import model
+
+    monkeypatch.setattr(model, "has_native_bf16", lambda device: native)
+    assert train(capsys, tiny_bert, precision="auto")[-1]["precision"] == (
+        "bf16" if native else "fp32"
+    )
+
+
+def test_emulated_bf16_is_told_of(tiny_bert, capsys, monkeypatch):
+    from train_script import model
+
+    monkeypatch.setattr(model, "has_native_bf16", lambda device: False)
+    assert main(words(tiny_bert, precision="bf16")) == 0
+    assert "bf16 is emulated on this device" in capsys.readouterr().err
+
+
+def test_native_bf16_of_this_cpu_is_what_the_kernel_says():
+    import torch
+
+    from train_script.model import has_native_bf16
+
+    flags = Path("/proc/cpuinfo").read_text()
+    assert has_native_bf16(torch.device("cpu")) is ("avx512_bf16" in flags or "amx_tile" in flags)
