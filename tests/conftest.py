@@ -125,6 +125,7 @@ def mrpc_folder() -> Path:
     """The real MRPC, where this machine has it."""
     folder = SHARED_DATA / "mrpc"
     if not folder.is_dir():
+        # Its licence keeps it out of the repository; its formats are tested on made-up files too.
         pytest.skip(f"the real MRPC is not at {folder}")
     return folder
 
@@ -134,5 +135,6 @@ def cola_folder() -> Path:
     """The real CoLA, where this machine has it."""
     folder = SHARED_DATA / "cola"
     if not folder.is_dir():
+        # Its licence keeps it out of the repository; its formats are tested on made-up files too.
         pytest.skip(f"the real CoLA is not at {folder}")
     return folder

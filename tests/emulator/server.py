@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import botocore.session
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -122,8 +121,3 @@ class Emulator:
             ],
         )
         return [content]
-
-
-def operations() -> list[str]:
-    """Every operation that real SageMaker has."""
-    return list(botocore.session.get_session().get_service_model("sagemaker").operation_names)

@@ -216,6 +216,29 @@ def failure_of(job: TrainingJob, lines: Sequence[str]) -> str:
     return reason[:LONGEST_FAILURE] or "failed, and AWS gives no reason"
 
 
+def facts_of_trial(
+    job: TrainingJob,
+    block: SageMakerBlock,
+    output: TrialOutput,
+    ending: Ending,
+    stream: str,
+    lines: Sequence[str],
+) -> dict[str, Any]:
+    """All attributes that a finished training job gives its trial (docs/ledger.md)."""
+    facts = facts_of(job, block) | {
+        "outcome": ending.outcome,
+        "evaluations": output.evaluations,
+        "metrics": output.last_record or job.metrics,
+    }
+    if stream:
+        facts["log"] = stream
+    if ending.failure:
+        facts |= {"failure": ending.failure, "stderr_tail": list(lines[-TAIL_LINES:])}
+    if output.evaluations and output.fraction is None:
+        facts["steps"] = "evaluations"
+    return facts
+
+
 def facts_of(job: TrainingJob, block: SageMakerBlock) -> dict[str, Any]:
     """The attributes that a trial on SageMaker has beside those of every trial."""
     usd_per_hour = block.price_of(job.instance_type)

@@ -18,6 +18,8 @@ from tuner.space import Parameter, Point
 from tuner.sweep import LoadedSweep, as_text
 
 CONTAINER_ROOT = "/opt/ml"
+CHOSEN_BY = {"Bayesian": "adaptive", "Hyperband": "adaptive", "Random": "random", "Grid": "grid"}
+"""What the ledger calls the points of each strategy."""
 TORCHRUN = "sagemaker_torch_distributed_enabled"
 LARGEST_SEED = 2**31 - 1
 MOST_TEXTS = 100

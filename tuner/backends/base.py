@@ -3,11 +3,12 @@
 The seam is a whole sweep, not a trial: SageMaker's tuner chooses its own points.
 """
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
 from tuner.ledger import Ledger
-from tuner.progress import View
+from tuner.progress import Totals, View, shown_score
 from tuner.run_folder import RunFolder
 from tuner.sweep import LoadedSweep
 
@@ -38,3 +39,24 @@ class Backend(Protocol):
     def stop(ledger: Ledger, folder: RunFolder) -> str:
         """Ends what runs, wherever it runs; the sentence that says what was done."""
         ...
+
+
+def totals_of(
+    loaded: LoadedSweep, ledger: Ledger, search: int, has_default: bool, durations: Sequence[float]
+) -> Totals:
+    """Planned, done, best and the time left at the pace so far, of `search` trials of search.
+
+    `durations` are the seconds of the trials that have ended well.
+    """
+    sweep = loaded.sweep
+    candidates = sweep.confirm.top + has_default if sweep.confirm.top else 0
+    counted = ledger.counted("search") + ledger.counted("confirm")
+    done = sum(t.state.is_finished() for t in counted)
+    planned = max(search + candidates * sweep.confirm.seeds, len(counted))
+    best = ledger.best_first()
+    left = None
+    if durations and planned > done:
+        pace = sum(durations) / len(durations)
+        left = pace * (planned - done) / min(sweep.budget.parallel, planned - done)
+    label = f"{shown_score(best[0].value)} (trial {best[0].number})" if best else "none yet"
+    return Totals(sweep.objective.metric, planned, done, label, left)

@@ -13,16 +13,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tuner.aws import jobs, request
 from tuner.aws.session import Aws, AwsError, AwsUnreachable
+from tuner.backends.base import totals_of
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
 from tuner.output import Ending, TrialOutput
 from tuner.points import Points
-from tuner.progress import Row, Totals, View, shown_score
+from tuner.progress import Row, Totals, View
 from tuner.sweep import LoadedSweep
 
 LOG_PATIENCE = 3
 """Polls that a finished job's log may take to arrive: CloudWatch is some seconds behind."""
-CHOSEN_BY = {"Bayesian": "adaptive", "Hyperband": "adaptive", "Random": "random", "Grid": "grid"}
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Folding:
             self.points.space.distributions(),
             {
                 "purpose": "search",
-                "chosen_by": CHOSEN_BY[request.plan_of(self.loaded, 1).strategy],
+                "chosen_by": request.CHOSEN_BY[request.plan_of(self.loaded, 1).strategy],
                 "seed": seed,
                 "arguments": self.loaded.arguments(point, seed),
                 "training_job": name,
@@ -103,18 +103,8 @@ class Folding:
         asked = self.ledger.study.user_attrs.get("stop_asked_at")
         with_it = not said or jobs.was_stopped_with(said, job, asked)
         ending = jobs.ending_of(job, value, stopped_by_us=with_it, lines=lines, metric=metric)
-        facts = jobs.facts_of(job, self.loaded.sweep.sagemaker)
-        facts |= {
-            "outcome": ending.outcome,
-            "evaluations": output.evaluations,
-            "metrics": output.last_record or job.metrics,
-        }
-        if stream:
-            facts["log"] = stream
-        if ending.failure:
-            facts |= {"failure": ending.failure, "stderr_tail": lines[-jobs.TAIL_LINES :]}
-        if output.evaluations and output.fraction is None:
-            facts["steps"] = "evaluations"
+        block = self.loaded.sweep.sagemaker
+        facts = jobs.facts_of_trial(job, block, output, ending, stream, lines)
         self.close(trial, value, ending, facts, output.curve)
         self.show(trial, ending, job, value)
         return True
@@ -186,18 +176,7 @@ class Folding:
         self.view.changed(row, self._totals())
 
     def _totals(self) -> Totals:
-        """Planned, done, best and the time left at the pace so far."""
-        sweep, default = self.loaded.sweep, self.points.default is not None
-        strategy = request.plan_of(self.loaded, 1).strategy
-        search = self.amt_trials() + (default and strategy != "Grid")
-        extra = (sweep.confirm.top + default) * sweep.confirm.seeds if sweep.confirm.top else 0
-        counted = self.ledger.counted("search") + self.ledger.counted("confirm")
-        done = sum(t.state.is_finished() for t in counted)
-        planned = max(search + extra, len(counted))
-        best = self.ledger.best_first()
-        left = None
-        if self._durations and planned > done:
-            pace = sum(self._durations) / len(self._durations)
-            left = pace * (planned - done) / min(sweep.budget.parallel, planned - done)
-        label = f"{shown_score(best[0].value)} (trial {best[0].number})" if best else "none yet"
-        return Totals(sweep.objective.metric, planned, done, label, left)
+        default = self.points.default is not None
+        grid = request.plan_of(self.loaded, 1).strategy == "Grid"
+        search = self.amt_trials() + (default and not grid)
+        return totals_of(self.loaded, self.ledger, search, default, self._durations)

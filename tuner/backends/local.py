@@ -13,14 +13,14 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from tuner.backends.base import Outcome
+from tuner.backends.base import Outcome, totals_of
 from tuner.errors import SweepFailed
 from tuner.ledger import Ledger
 from tuner.machine import gpu_names, usable_cores
 from tuner.output import TrialOutput
 from tuner.points import Points, Proposal, make_pruner
 from tuner.processes import Event, TrialProcess
-from tuner.progress import Row, Totals, View, shown_score
+from tuner.progress import Row, Totals, View
 from tuner.run_folder import RunFolder
 from tuner.signals import Asked, listening
 from tuner.space import Point
@@ -328,17 +328,5 @@ class _LocalRun:
         )
 
     def _totals(self) -> Totals:
-        """Planned, done, best and the time left at the pace so far."""
-        confirm = self.sweep.confirm
-        default = self.points.default is not None
-        extra = (confirm.top + default) * confirm.seeds if confirm.top else 0
-        counted = self.ledger.counted("search") + self.ledger.counted("confirm")
-        done = sum(t.state.is_finished() for t in counted)
-        planned = max(self.points.search_total() + extra, len(counted))
-        best = self.ledger.best_first()
-        left = None
-        if self.durations and planned > done:
-            pace = sum(self.durations) / len(self.durations)
-            left = pace * (planned - done) / min(self.sweep.budget.parallel, planned - done)
-        label = f"{shown_score(best[0].value)} (trial {best[0].number})" if best else "none yet"
-        return Totals(self.sweep.objective.metric, planned, done, label, left)
+        search, default = self.points.search_total(), self.points.default is not None
+        return totals_of(self.loaded, self.ledger, search, default, self.durations)

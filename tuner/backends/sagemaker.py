@@ -6,7 +6,8 @@ is asked for, so a process killed at any moment finds its jobs again, and none i
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -503,14 +504,14 @@ class _Run:
         self._own_jobs()
 
 
-class _already_there_is_fine:  # noqa: N801 - reads as a sentence after `with`
+@contextmanager
+def _already_there_is_fine() -> Iterator[None]:
     """Names are the sweep's own: a job of this name is the one that was asked for."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, exc: BaseException | None, trace: object) -> bool:
-        return isinstance(exc, AwsError) and code_of(exc) == "ResourceInUse"
+    try:
+        yield
+    except AwsError as exc:
+        if code_of(exc) != "ResourceInUse":
+            raise
 
 
 def console_address(region: str, name: str) -> str:

@@ -17,14 +17,12 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from tuner.aws import jobs
-from tuner.aws.request import as_decoded
+from tuner.aws.request import CHOSEN_BY, as_decoded
 from tuner.aws.session import Aws
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
 from tuner.sagemaker_block import SageMakerBlock
 from tuner.space import Scalar
-
-CHOSEN_BY = {"Random": "random", "Grid": "grid"}
 
 
 @dataclass(frozen=True)
@@ -156,18 +154,11 @@ def _trial(
     ending = jobs.ending_of(
         job, value, stopped_by_us=with_it, lines=lines, metric=tuning_job.metric
     )
-    facts = jobs.facts_of(job, SageMakerBlock()) | {
+    facts = jobs.facts_of_trial(job, SageMakerBlock(), output, ending, stream, lines) | {
         "purpose": "search",
         "chosen_by": CHOSEN_BY.get(tuning_job.strategy, "adaptive"),
         "tuning_job": tuning_job.name,
-        "outcome": ending.outcome,
-        "evaluations": output.evaluations,
-        "metrics": output.last_record or job.metrics,
     }
-    if stream:
-        facts["log"] = stream
-    if ending.failure:
-        facts["failure"] = ending.failure
     if job.hyperparameters.get("seed", "").isdigit():
         facts["seed"] = int(job.hyperparameters["seed"])
     if curve and output.fraction is None:
