@@ -1,7 +1,8 @@
 """From a ledger, or any Optuna study, to report.html and report.json.
 
-from reports import read_table, write_report
+from reports import analyze, read_table, write_report
 write_report(study, "out/")          # out/report.html, out/report.json
+analyze(study, seed=0).to_dict()     # the numbers of its sensitivity section
 """
 
 from importlib import import_module
@@ -10,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from reports.errors import ReportError
 
 if TYPE_CHECKING:
+    from reports.analysis import analyze
     from reports.render import write_report
+    from reports.sensitivity.result import Analysis
     from reports.trials import TrialTable, read_table
 
-__all__ = ["ReportError", "TrialTable", "read_table", "write_report"]
+__all__ = ["Analysis", "ReportError", "TrialTable", "analyze", "read_table", "write_report"]
 
 _HOMES = {
+    "Analysis": "reports.sensitivity.result", "analyze": "reports.analysis",
     "TrialTable": "reports.trials", "read_table": "reports.trials", "write_report": "reports.render",
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """TrialTable: the trials of a study as plain data, read once, used by every section."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ STATUSES = ("finished", "pruned", "failed", "interrupted", "running", "waiting")
 
 @dataclass(frozen=True)
 class Column:
-    """One searched parameter: its declared range and scale."""
+    """One searched parameter: its declared range and scale; `step` apart, where only some values are."""
 
     name: str
     kind: str
@@ -29,6 +29,7 @@ class Column:
     low: float | None = None
     high: float | None = None
     choices: tuple[Any, ...] = ()
+    step: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,39 @@ def read_table(study: Study) -> TrialTable:
             f"study {study.study_name} has {len(study.directions)} objectives; "
             "a report compares trials by one"
         )
-    attributes = study.user_attrs
-    frozen = study.get_trials(deepcopy=False)
-    return TrialTable(
-        name=study.study_name,
-        metric=str(attributes.get("metric", "objective")),
+    return table_of(
+        study.get_trials(deepcopy=False),
         maximize=study.direction == StudyDirection.MAXIMIZE,
+        name=study.study_name,
+        attributes=study.user_attrs,
+    )
+
+
+def table_of(
+    frozen: Sequence[FrozenTrial],
+    maximize: bool,
+    name: str = "trials",
+    attributes: Mapping[str, Any] | None = None,
+) -> TrialTable:
+    """The table of Optuna's trials, whatever study they are from."""
+    attributes = attributes or {}
+    return TrialTable(
+        name=name,
+        metric=str(attributes.get("metric", "objective")),
+        maximize=maximize,
         steps_are_percent="schema" in attributes
         and not any(t.user_attrs.get("steps") == "evaluations" for t in frozen),
         columns=_columns(frozen),
-        trials=_with_beginnings([_row(t) for t in frozen]),
+        trials=_with_beginnings(_numbered([_row(t) for t in frozen])),
         facts=dict(attributes),
     )
+
+
+def _numbered(rows: list[TrialRow]) -> list[TrialRow]:
+    """Rows with numbers of their own: trials that were never in a study all have the same."""
+    if len({row.number for row in rows}) == len(rows):
+        return rows
+    return [replace(row, number=i) for i, row in enumerate(rows)]
 
 
 def _with_beginnings(rows: list[TrialRow]) -> list[TrialRow]:
@@ -127,7 +149,7 @@ def _with_beginnings(rows: list[TrialRow]) -> list[TrialRow]:
     return list(by_number.values())
 
 
-def _columns(trials: list[FrozenTrial]) -> list[Column]:
+def _columns(trials: Sequence[FrozenTrial]) -> list[Column]:
     """Every parameter in the order of its first use, with the widest range it was given."""
     found: dict[str, Column] = {}
     for trial in trials:
@@ -141,6 +163,7 @@ def _columns(trials: list[FrozenTrial]) -> list[Column]:
                 column = Column(
                     name, column.kind, before.log and column.log,
                     min(before.low, column.low), max(before.high, column.high),
+                    step=column.step if before.step == column.step else None,
                 )  # fmt: skip
             found[name] = column
     return list(found.values())
@@ -151,7 +174,10 @@ def _column(name: str, distribution: BaseDistribution) -> Column:
         return Column(name, "choice", choices=tuple(distribution.choices))
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
     kind = "float" if isinstance(distribution, FloatDistribution) else "int"
-    return Column(name, kind, distribution.log, float(distribution.low), float(distribution.high))
+    low, high, step = distribution.low, distribution.high, distribution.step
+    return Column(
+        name, kind, distribution.log, float(low), float(high), step=float(step) if step else None
+    )
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

@@ -6,6 +6,17 @@ report.json as it is), and `draw(data)`, which turns that data into sentences, f
 
 from types import ModuleType
 
-from reports.sections import curves, history, parallel, parameters, provenance, trials, winner
+from reports.sections import (
+    curves,
+    history,
+    parallel,
+    parameters,
+    provenance,
+    sensitivity,
+    trials,
+    winner,
+)
 
-SECTIONS: list[ModuleType] = [winner, history, parameters, parallel, curves, trials, provenance]
+SECTIONS: list[ModuleType] = [
+    winner, sensitivity, history, parameters, parallel, curves, trials, provenance,
+]  # fmt: skip

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -11,3 +14,9 @@ class Interval:
     low: float
     high: float
     level: float = 0.9
+
+
+def of_draws(draws_S: NDArray[np.float64], level: float = 0.9) -> Interval:
+    """Median and central interval of a quantity's posterior draws."""
+    low, middle, high = np.quantile(draws_S, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    return Interval(float(middle), float(low), float(high), level)

@@ -192,7 +192,7 @@ def test_unconfirmed_winner_is_called_optimistic():
 def test_lower_is_better_where_the_study_minimizes():
     study = study_of(trial(0.5), trial(0.3), trial(0.4), direction="minimize")
     assert find_winner(read_table(study)).number == 1
-    history = SECTIONS[1].compute(read_table(study))
+    history = next(s for s in SECTIONS if s.NAME == "history").compute(read_table(study))
     assert history["best_so_far"] == [[0, 0.5], [1, 0.3], [2, 0.3]]
 
 
@@ -206,7 +206,8 @@ def test_pruned_and_failed_trials_are_shown_as_what_they_are(tmp_path):
     assert [t.status for t in table.trials] == ["finished", "pruned", "failed"]
     assert table.trials[1].objective is None
     assert find_winner(table).number == 0
-    parameters = SECTIONS[2].compute(table)["parameters"][0]["points"]
+    section = next(s for s in SECTIONS if s.NAME == "parameters")
+    parameters = section.compute(table)["parameters"][0]["points"]
     assert [(p["score"], p["status"]) for p in parameters] == [(0.5, "finished"), (0.2, "pruned")]
     html = write_report(study, tmp_path).read_text()
     assert "out of memory" in html

@@ -1,0 +1,224 @@
+"""Which hyperparameters matter, how sure that is, and how far each may move."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from reports.analysis import analyze_table
+from reports.sections.drawing import (
+    BLUE,
+    GREY,
+    ORANGE,
+    Drawing,
+    FigureView,
+    TableView,
+    shown,
+    styled,
+)
+from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
+from reports.trials import TrialTable
+from reports.winner import score
+
+NAME, TITLE = "sensitivity", "What matters"
+COLOURS = {MATTERS: BLUE, NEGLIGIBLE: GREY, CANNOT_TELL: ORANGE}
+SMALLEST_INTERACTION = 0.02
+MOST_INTERACTIONS = 5
+
+
+def compute(table: TrialTable) -> dict[str, Any]:
+    """The analysis as plain data; its seed is 0, so that the same trials give the same report."""
+    return analyze_table(table, seed=0).to_dict()
+
+
+def draw(data: dict[str, Any]) -> Drawing:
+    """What can be trusted, then each parameter in words, as a picture and in a table."""
+    sentences = [_trust(data), *_noise(data), *_spread(data)]
+    ordered = sorted(
+        data["parameters"].values(), key=lambda p: -(p["total"]["estimate"] if p["total"] else 0)
+    )
+    figures = []
+    if any(p["total"] for p in ordered):
+        sentences += [p["sentence"] for p in ordered]
+        figures.append(_figure(ordered))
+    elif ordered:
+        sentences.append(_all_withheld(ordered))
+    if data["failures"]:
+        sentences.append(data["failures"]["sentence"])
+    sentences += _odds(data)
+    return Drawing(sentences, figures, _tables(data, ordered))
+
+
+def _trust(data: dict[str, Any]) -> str:
+    fit = data["fit"]
+    told = f"{fit['finished']} finished trials"
+    if fit["pruned"]:
+        told += f" and {fit['pruned']} pruned ones, each a bound on its score,"
+    if not fit["trusted"]:
+        return f"Shares are withheld: {fit['reason']}. This rests on {told.rstrip(',')}."
+    return (
+        f"A model of the score fitted to {told} predicts {_share(fit['r2'])} of the variance between "
+        f"configurations it was not shown; seed noise would allow "
+        f"{fit['ceiling']['estimate']:.0%}. Shares below are of the variance that the "
+        "hyperparameters cause over the whole declared space, with 90 % intervals."
+    )
+
+
+def _noise(data: dict[str, Any]) -> list[str]:
+    noise, sd = data["noise_share"], data["noise_sd"]
+    if noise is None or not data["fit"]["trusted"]:
+        return []
+    return [
+        f"Seed noise is {_share(noise)} of all variance in this space: two seeds of one configuration "
+        f"differ by about {score(sd['estimate'])} (standard deviation, {score(sd['low'])} to "
+        f"{score(sd['high'])}), estimated from {data['noise_from']}."
+    ]
+
+
+def _spread(data: dict[str, Any]) -> list[str]:
+    spread = data["spread"]
+    if spread is None or not data["fit"]["trusted"]:
+        return []
+    return [
+        f"The {spread['configurations']} configurations cover the space as well as "
+        f"{spread['effective']:.0f} evenly spread ones would; {spread['extrapolated']:.0%} of it is "
+        "farther from any of them than even spreading would leave it, and is extrapolated."
+    ]
+
+
+def _all_withheld(parameters: list[dict[str, Any]]) -> str:
+    names = ", ".join(p["name"] for p in parameters)
+    more = max((p["more_trials"] or 0 for p in parameters), default=0)
+    text = f"Whether any of {names} matters, these trials cannot tell."
+    return f"{text} About {more} more trials would be the next thing to try." if more else text
+
+
+def _odds(data: dict[str, Any]) -> list[str]:
+    odds, sentences = data["odds"], []
+    if odds and data["fit"]["trusted"] and odds["contenders"]:
+        top, optimism = odds["contenders"][0], odds["optimism"]
+        sentences.append(
+            f"Taking all trials together, trial {top['trial']} is the likeliest to be really the best "
+            f"of the configurations that ran ({top['probability_best']:.0%}). The best score seen in "
+            f"the search is {score(abs(optimism['estimate']))} better than that configuration "
+            f"probably is ({score(optimism['low'])} to {score(optimism['high'])})."
+            if optimism["estimate"] > 0
+            else f"Taking all trials together, trial {top['trial']} is the likeliest to be really the "
+            f"best of the configurations that ran ({top['probability_best']:.0%})."
+        )
+        if odds["beats_default"] is not None:
+            gap = odds["over_default"]
+            sentences.append(
+                f"The winner is better than the default with a probability of "
+                f"{_chance(odds['beats_default'])}; the difference is {gap['estimate']:+.4f} "
+                f"({gap['low']:+.4f} to {gap['high']:+.4f})."
+            )
+    best = data["best_of_n"]
+    if best:
+        n = best["trials"][-1]
+        text = (
+            f"The best of {n} such random trials is expected to score {score(best['expected'][-1])}"
+        )
+        if best["low"]:
+            text += f" ({score(best['low'][-1])} to {score(best['high'][-1])})"
+        half = max(1, n // 2)
+        sentences.append(f"{text}, the best of {half} {score(best['expected'][half - 1])}.")
+    return sentences
+
+
+def _figure(ordered: list[dict[str, Any]]) -> FigureView:
+    """One row per parameter: its total share with the interval, and its share alone."""
+    figure = go.Figure()
+    known = [p for p in ordered if p["total"]]
+    for verdict, colour in COLOURS.items():
+        part = [p for p in known if p["verdict"] == verdict]
+        if not part:
+            continue
+        figure.add_scatter(
+            x=[p["total"]["estimate"] for p in part], y=[p["name"] for p in part], mode="markers",
+            name=verdict, marker={"size": 11, "color": colour},
+            error_x={
+                "type": "data", "symmetric": False, "thickness": 2, "width": 5, "color": colour,
+                "array": [p["total"]["high"] - p["total"]["estimate"] for p in part],
+                "arrayminus": [p["total"]["estimate"] - p["total"]["low"] for p in part],
+            },
+            customdata=[[p["total"]["low"], p["total"]["high"]] for p in part],
+            hovertemplate="%{y}: %{x:.0%} (%{customdata[0]:.0%} to %{customdata[1]:.0%})<extra></extra>",
+        )  # fmt: skip
+    figure.add_scatter(
+        x=[p["main"]["estimate"] for p in known], y=[p["name"] for p in known], mode="markers",
+        name="alone, without the others", hovertemplate="%{y} alone: %{x:.0%}<extra></extra>",
+        marker={"size": 12, "symbol": "line-ns", "line": {"width": 2, "color": "#111827"}},
+    )  # fmt: skip
+    styled(figure, 130 + 44 * len(known))
+    figure.update_layout(margin={"l": 130, "r": 20, "t": 30, "b": 50})
+    figure.update_xaxes(title="total share of the variance", tickformat=".0%", range=[-0.02, 1.02])
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=[p["name"] for p in reversed(known)], automargin=True
+    )
+    return FigureView(
+        figure, "Each hyperparameter's total share of the variance with its 90 % interval."
+    )
+
+
+def _tables(data: dict[str, Any], ordered: list[dict[str, Any]]) -> list[TableView]:
+    known = [p for p in ordered if p["total"]]
+    tables: list[TableView] = []
+    rows: list[tuple[Any, ...]]
+    headers: tuple[str, ...]
+    if known:
+        rows = [
+            (p["name"], p["verdict"], _share(p["total"]), _share(p["main"]),
+             _share(p["local"]) if p["local"] else "", _safe(p["safe_range"]))
+            for p in known
+        ]  # fmt: skip
+        headers = ("hyperparameter", "verdict", "total share", "alone", "around the winner",
+                   "may move without loss beyond seed noise")  # fmt: skip
+        tables.append(TableView("Shares of the variance, with 90 % intervals", headers, rows))
+    pairs = [
+        pair for pair in data["interactions"] if pair["share"]["estimate"] >= SMALLEST_INTERACTION
+    ][:MOST_INTERACTIONS]
+    if pairs:
+        rows = [(" and ".join(pair["names"]), _share(pair["share"])) for pair in pairs]
+        tables.append(TableView("What two do only together", ("pair", "share"), rows))
+    if data["path"]:
+        rows = [
+            (step["parameter"], shown(step["before"]), shown(step["after"]),
+             f"{step['gain']['estimate']:+.4f} ({step['gain']['low']:+.4f} to "
+             f"{step['gain']['high']:+.4f})")
+            for step in data["path"]
+        ]  # fmt: skip
+        headers = ("change", "from", "to", f"what it does to {data['metric']}")
+        tables.append(TableView("From the default to the winner, one at a time", headers, rows))
+    odds = data["odds"]
+    if odds and data["fit"]["trusted"] and len(odds["contenders"]) > 1:
+        rows = [
+            (c["trial"], f"{c['probability_best']:.0%}",
+             f"{score(c['score']['estimate'])} ({score(c['score']['low'])} to "
+             f"{score(c['score']['high'])})")
+            for c in odds["contenders"]
+        ]  # fmt: skip
+        headers = ("trial", "really the best", "its true score, probably")
+        tables.append(TableView("Which configuration is the best", headers, rows))
+    return tables
+
+
+def _share(interval: dict[str, float]) -> str:
+    """`42 % (30 to 55 %)`, without a sign of false precision."""
+    return f"{interval['estimate']:.0%} ({interval['low']:.0%} to {interval['high']:.0%})"
+
+
+def _chance(probability: float) -> str:
+    if probability > 0.99:
+        return "more than 99%"
+    return "less than 1%" if probability < 0.01 else f"{probability:.0%}"
+
+
+def _safe(safe: dict[str, Any] | None) -> str:
+    if safe is None:
+        return ""
+    if safe["low"] is None or safe["choices"]:
+        return ", ".join(shown(choice) for choice in safe["choices"])
+    low, high = (shown(safe[end]) for end in ("low", "high"))
+    if all(safe["reaches_end"]):
+        return f"{low} to {high} (all of it)"
+    return f"{low} to {high}"

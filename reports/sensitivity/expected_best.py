@@ -1,0 +1,66 @@
+"""What the best of n trials would score: for independent random search only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import kstwo
+
+from reports.sensitivity.axis import Floats
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """Expected best score of 1, 2, ... trials; the bands hold for all numbers at once.
+
+    `low` and `high` are None where the score has no known range: a mean then has no exact bound.
+    """
+
+    trials: list[int]
+    expected: list[float]
+    low: list[float] | None
+    high: list[float] | None
+    level: float
+
+
+def expected_best(
+    scores: Sequence[float],
+    maximize: bool = True,
+    score_range: tuple[float, float] | None = None,
+    level: float = 0.9,
+) -> BestOfN:
+    """Expected best of 1 to N trials drawn with replacement from N independent scores.
+
+    The bands come from the exact Kolmogorov-Smirnov band of the scores' distribution, so they hold
+    for finite N and for all n together. Raises ValueError for no score or ones outside the range.
+    Source: Dodge et al. 2019, arXiv:1909.03004; Lourie, Cho and He 2024, arXiv:2311.09480.
+    """
+    values_N = np.sort(np.asarray(scores, dtype=float) * (1 if maximize else -1))
+    if not len(values_N) or not np.isfinite(values_N).all():
+        raise ValueError("expected_best needs finite scores, at least one")
+    count = len(values_N)
+    steps_N = np.arange(1, count + 1) / count
+    numbers = list(range(1, count + 1))
+    sign = 1.0 if maximize else -1.0
+
+    def curve(points: Floats, distribution: Floats) -> list[float]:
+        before = np.concatenate([[0.0], distribution[:-1]])
+        return [sign * float(points @ (distribution**n - before**n)) for n in numbers]
+
+    expected = curve(values_N, steps_N)
+    if score_range is None:
+        return BestOfN(numbers, expected, None, None, level)
+    worst, best = sorted(sign * edge for edge in score_range)
+    if values_N[0] < worst or values_N[-1] > best:
+        raise ValueError(f"scores lie outside {score_range}")
+    reach = float(kstwo.ppf(level, count))
+    pessimist = curve(
+        np.concatenate([[worst], values_N]),
+        np.minimum(np.concatenate([[0.0], steps_N]) + reach, 1.0),
+    )
+    optimist = curve(
+        np.concatenate([values_N, [best]]),
+        np.concatenate([np.maximum(steps_N - reach, 0.0), [1.0]]),
+    )
+    low, high = (pessimist, optimist) if maximize else (optimist, pessimist)
+    return BestOfN(numbers, expected, low, high, level)

@@ -1,0 +1,113 @@
+"""What an analysis gives: plain data, the shape of report.json's `sensitivity`."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from reports.sensitivity.expected_best import BestOfN
+from reports.sensitivity.interval import Interval
+from reports.sensitivity.local import SafeRange, Step
+from reports.sensitivity.odds import Odds
+from reports.sensitivity.spread import Spread
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One hyperparameter's part in the score.
+
+    `main` and `total` are Sobol shares over the declared space, alone and with others; `local` is
+    the total share around the winner. None where the trials do not carry them (`verdict` then is
+    "cannot tell"). `active_in` is the number of trials in which the parameter existed; shares of one
+    that does not always exist are over the part of the space where it does.
+    """
+
+    name: str
+    main: Interval | None
+    total: Interval | None
+    local: Interval | None
+    verdict: str
+    sentence: str
+    more_trials: int | None
+    safe_range: SafeRange | None
+    active_in: int
+    conditional: bool
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Share of the variance that two hyperparameters cause only together."""
+
+    names: tuple[str, str]
+    share: Interval
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far the surrogate is to be trusted.
+
+    `r2` is the share of the variance of left-out configurations' scores that it predicts,
+    `ceiling` what seed noise leaves possible. Not `trusted`: shares are withheld, for `reason`.
+    """
+
+    r2: Interval | None
+    ceiling: Interval | None
+    trusted: bool
+    reason: str
+    finished: int
+    pruned: int
+    configurations: int
+
+
+@dataclass(frozen=True)
+class Failures:
+    """What makes trials fail: total shares of the tendency to fail, and the clearest split."""
+
+    failed: int
+    trials: int
+    total: dict[str, Interval]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that the trials say about the hyperparameters. `to_dict` is for JSON.
+
+    `noise_share` is seed noise as a share of all variance, `noise_sd` its standard deviation in the
+    score's unit; `noise_from` says what they rest on.
+    """
+
+    metric: str
+    maximize: bool
+    level: float
+    seed: int
+    parameters: dict[str, Parameter]
+    interactions: list[Interaction]
+    noise_share: Interval | None
+    noise_sd: Interval | None
+    noise_from: str
+    fit: Fit
+    spread: Spread | None
+    failures: Failures | None
+    odds: Odds | None
+    path: list[Step]
+    best_of_n: BestOfN | None
+    best_of_n_refused: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, texts, lists and dicts; what is not finite is None."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return {"schema": SCHEMA, **plain}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,56 @@
+"""How well the trials cover the declared space: an adaptive sampler leaves parts of it alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import KDTree
+from scipy.stats import qmc
+
+from reports.sensitivity.axis import Axis, Floats
+
+PROBES = 1024
+
+
+@dataclass(frozen=True)
+class Spread:
+    """`configurations` as they lie cover the space as `effective` well-spread ones would;
+    `extrapolated` is the share of it that is farther from all of them than those would leave it.
+    """
+
+    configurations: int
+    effective: float
+    extrapolated: float
+
+
+def spread_of(axes: list[Axis], positions_CD: Floats, seed: int) -> Spread:
+    """Compares distances to the nearest configuration with those of Sobol points of equal number.
+
+    Distances are over the axes' positions, an unordered choice counting 1 where it differs. A
+    distance falls with the number of points n as n^(-1/D), which gives the effective number.
+    """
+    count, axes_used = len(positions_CD), [axis for axis in axes if axis.size]
+    if not count or not axes_used:
+        return Spread(count, float(count), 0.0)
+    columns = [j for j, axis in enumerate(axes) if axis.size]
+
+    def flat(points_MD: Floats) -> Floats:
+        parts = []
+        for axis, column_M in zip(axes_used, points_MD.T, strict=True):
+            if axis.ordered:
+                parts.append(np.nan_to_num(column_M, nan=0.5)[:, None])
+            else:
+                parts.append((column_M[:, None] == axis.candidates()) / np.sqrt(2))
+        return np.concatenate(parts, axis=1)
+
+    def spread_out(number: int, stream: int) -> Floats:
+        sobol = qmc.Sobol(len(axes_used), rng=np.random.default_rng([seed, stream]))
+        uniform = sobol.random(1 << max(0, number - 1).bit_length())[:number]
+        return flat(np.column_stack([a.draw(uniform[:, j]) for j, a in enumerate(axes_used)]))
+
+    probes = spread_out(PROBES, 31)
+    near, _ = KDTree(flat(positions_CD[:, columns])).query(probes)
+    ideal, _ = KDTree(spread_out(count, 32)).query(probes)
+    ratio = float(ideal.mean()) / max(float(near.mean()), 1e-12)
+    effective = min(float(count), max(1.0, count * min(ratio, 1.0) ** len(axes_used)))
+    usual = float(np.quantile(ideal, 0.95))
+    return Spread(count, effective, float((near > usual + 1e-12).mean()))

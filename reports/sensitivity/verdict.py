@@ -1,0 +1,36 @@
+"""Does a hyperparameter matter? Yes, no, or: the trials do not say."""
+
+import math
+
+from reports.sensitivity.interval import Interval
+
+MATTERS, NEGLIGIBLE, CANNOT_TELL = "matters", "negligible", "cannot tell"
+MATTERS_ABOVE = 0.05
+NEGLIGIBLE_BELOW = 0.10
+MOST_FACTOR = 20
+
+
+def verdict_of(total: Interval) -> str:
+    """`matters` where the whole interval of the total share lies above 0.05, `negligible` where it
+    lies below 0.10, otherwise `cannot tell`. Measured in docs/calibration.md.
+    """
+    if total.low > MATTERS_ABOVE:
+        return MATTERS
+    return NEGLIGIBLE if total.high < NEGLIGIBLE_BELOW else CANNOT_TELL
+
+
+def more_trials(total: Interval, trials: int) -> int | None:
+    """About how many more trials would settle it; None where twenty times as many would not.
+
+    An interval shrinks with the square root of the number of trials, about its estimate: so the
+    number at which it leaves the region between the two limits. A rough figure, rounded up to tens.
+    """
+    options = []
+    if total.estimate > MATTERS_ABOVE:
+        options.append((total.estimate - total.low) / (total.estimate - MATTERS_ABOVE))
+    if total.estimate < NEGLIGIBLE_BELOW:
+        options.append((total.high - total.estimate) / (NEGLIGIBLE_BELOW - total.estimate))
+    factor = min(options) ** 2
+    if factor > MOST_FACTOR:
+        return None
+    return max(10, 10 * math.ceil((factor - 1) * trials / 10))

@@ -1,0 +1,143 @@
+"""The small statistics around the surrogate, each against a known answer."""
+
+import math
+
+import numpy as np
+import pytest
+
+from reports.sensitivity.axis import Axis
+from reports.sensitivity.bounds import pruned_bounds
+from reports.sensitivity.expected_best import expected_best
+from reports.sensitivity.failures import failures_of
+from reports.sensitivity.interval import Interval
+from reports.sensitivity.odds import odds
+from reports.sensitivity.spread import spread_of
+from reports.sensitivity.trust import r_squared
+from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE, more_trials, verdict_of
+
+UNIT = [Axis("a", 0.0, 1.0), Axis("b", 0.0, 1.0)]
+
+
+def test_r_squared_of_the_truth_is_1_and_of_the_mean_0():
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal(40)
+    groups = np.arange(40)
+    assert r_squared(scores, scores, groups, rng).estimate == 1.0
+    mean = np.full(40, scores.mean())
+    assert r_squared(mean, scores, groups, rng).estimate == pytest.approx(0.0)
+    with pytest.raises(ValueError, match="without variance"):
+        r_squared(mean, np.ones(40), groups, rng)
+
+
+def test_r_squared_resamples_configurations_not_rows():
+    """Ten seeds of each of four configurations are four pieces of evidence, not forty."""
+    rng = np.random.default_rng(1)
+    truth = np.repeat(rng.standard_normal(4), 10)
+    guess = truth + np.repeat(rng.standard_normal(4) * 0.5, 10)
+    grouped = r_squared(guess, truth, np.repeat(np.arange(4), 10), rng)
+    rows = r_squared(guess, truth, np.arange(40), rng)
+    assert grouped.high - grouped.low > 1.5 * (rows.high - rows.low)
+
+
+def test_a_pruned_score_lies_between_the_least_and_the_most_that_others_gained():
+    finished = [([(25, 0.5), (100, 0.5 + gain)], 0.5 + gain) for gain in (0.1, 0.2, 0.3, 0.2, 0.15)]
+    low, high = pruned_bounds([(25, 0.4)], finished, maximize=True)
+    assert (low, high) == pytest.approx((0.5, 0.7))
+
+
+def test_without_curves_a_pruned_score_is_no_better_than_the_median():
+    finished = [([], score) for score in (0.5, 0.6, 0.9)]
+    assert pruned_bounds([], finished, maximize=True) == (-math.inf, 0.6)
+    assert pruned_bounds([(1, 0.2)], finished, maximize=False) == (0.6, math.inf)
+    with pytest.raises(ValueError, match="none finished"):
+        pruned_bounds([], [], maximize=True)
+
+
+def test_expected_best_of_two_scores():
+    """Of 0 and 1 with replacement: the best of 1 is 1/2, of 2 it is 3/4."""
+    best = expected_best([0.0, 1.0])
+    assert best.expected == pytest.approx([0.5, 0.75])
+    assert best.low is None
+    down = expected_best([0.0, 1.0], maximize=False)
+    assert down.expected == pytest.approx([0.5, 0.25])
+
+
+def test_bands_of_the_expected_best_hold_at_all_numbers_at_once():
+    """Scores uniform on 0..1: the best of n is n/(n+1) in truth."""
+    rng = np.random.default_rng(2)
+    truth = np.arange(1, 13) / np.arange(2, 14)
+    hits = 0
+    for _ in range(1000):
+        best = expected_best(rng.random(12), score_range=(0.0, 1.0))
+        inside = (np.array(best.low) <= truth) & (truth <= np.array(best.high))
+        hits += bool(inside.all())
+    assert 0.88 <= hits / 1000 <= 1.0
+
+
+def test_bands_of_a_loss_mirror_those_of_a_score():
+    scores = [0.2, 0.5, 0.9]
+    up = expected_best(scores, score_range=(0.0, 1.0))
+    down = expected_best([1 - s for s in scores], maximize=False, score_range=(0.0, 1.0))
+    assert down.low == pytest.approx([1 - high for high in up.high])
+    assert down.high == pytest.approx([1 - low for low in up.low])
+    with pytest.raises(ValueError, match="outside"):
+        expected_best([1.5], score_range=(0.0, 1.0))
+
+
+def test_points_in_a_corner_count_for_less_than_spread_ones():
+    rng = np.random.default_rng(3)
+    spread = spread_of(UNIT, rng.random((60, 2)), seed=0)
+    corner = spread_of(UNIT, 0.3 * rng.random((60, 2)), seed=0)
+    assert spread.effective > 25
+    assert spread.extrapolated < 0.3
+    assert corner.effective < 8
+    assert corner.extrapolated > 0.7
+
+
+def test_what_makes_trials_fail_is_named():
+    rng = np.random.default_rng(4)
+    positions = rng.random((40, 2))
+    failed = positions[:, 0] > 0.7
+    found = failures_of(UNIT, positions, failed, seed=0, level=0.9)
+    assert found.total["a"].estimate > 0.8
+    assert found.total["b"].high < 0.5
+    assert f"{failed.sum()} of 40 search trials failed, mostly because of a: at " in found.sentence
+    assert found.sentence.endswith(f"{failed.sum()} of {failed.sum()} failed, elsewhere 0 of "
+                                   f"{40 - failed.sum()}.")  # fmt: skip
+
+
+def test_failures_by_chance_name_nothing():
+    rng = np.random.default_rng(5)
+    failed = rng.random(40) < 0.3
+    found = failures_of(UNIT, rng.random((40, 2)), failed, seed=0, level=0.9)
+    assert "cannot tell" in found.sentence
+    assert failures_of(UNIT, rng.random((4, 2)), np.zeros(4, dtype=bool), 0, 0.9) is None
+    few = failures_of(UNIT, rng.random((4, 2)), np.array([1, 0, 0, 0], dtype=bool), 0, 0.9)
+    assert "too few" in few.sentence
+    all_failed = failures_of(UNIT, rng.random((4, 2)), np.ones(4, dtype=bool), 0, 0.9)
+    assert all_failed.sentence == "All 4 search trials failed."
+
+
+def test_verdicts_follow_the_interval():
+    assert verdict_of(Interval(0.5, 0.2, 0.8)) == MATTERS
+    assert verdict_of(Interval(0.01, 0.0, 0.05)) == NEGLIGIBLE
+    assert verdict_of(Interval(0.1, 0.01, 0.3)) == CANNOT_TELL
+
+
+def test_more_trials_follow_from_the_square_root_law():
+    """0.2 with 0.3 below it must come within 0.15: (0.3/0.15)² = 4 times the trials."""
+    assert more_trials(Interval(0.2, -0.1, 0.5), 20) == 60
+    assert more_trials(Interval(0.075, 0.0, 0.9), 20) is not None
+    assert more_trials(Interval(0.051, 0.0, 0.9), 20) is None
+
+
+def test_odds_are_the_share_of_functions_in_which_a_configuration_is_best():
+    values = np.array([[1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 2.0], [-1.0, -1.0, -1.0, -1.0]])
+    found = odds(values, [7, 8, 9], np.array([1.5, 0.2, -1.0]), 0, 2, True, 0.9)
+    assert [(c.trial, c.probability_best) for c in found.contenders[:2]] == [(7, 0.75), (8, 0.25)]
+    assert found.optimism.estimate == pytest.approx(0.5)
+    assert found.beats_default == 1.0
+    down = odds(-values, [7, 8, 9], -np.array([1.5, 0.2, -1.0]), 0, 2, False, 0.9)
+    assert down.optimism.estimate == pytest.approx(0.5)
+    assert down.beats_default == 1.0
+    assert odds(values, [7, 8, 9], np.ones(3), 0, None, True, 0.9).beats_default is None

@@ -1,0 +1,286 @@
+"""What an analysis says of studies whose answer is known, and of those that have none."""
+
+import json
+import math
+import time
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from reports import ReportError, analyze
+from reports.sections import sensitivity
+from reports.trials import read_table
+
+RATE = FloatDistribution(1e-5, 1e-3, log=True)
+UNIT = FloatDistribution(0.0, 1.0)
+
+
+def study_of(trials, direction="maximize"):
+    study = optuna.create_study(direction=direction)
+    study.add_trials(trials)
+    return study
+
+
+def one(value, params, distributions, state=TrialState.COMPLETE, curve=(), **attributes):
+    return create_trial(
+        state=state, value=value, params=params, distributions=distributions,
+        intermediate_values=dict(curve), user_attrs=attributes,
+    )  # fmt: skip
+
+
+def planted(count, noise=0.02, seed=0, sign=1.0, seeds=1):
+    """The rate decides (a hill at 2.5e-4), the depth adds a little, `dummy` does nothing."""
+    rng = np.random.default_rng(seed)
+    space = {"rate": RATE, "depth": IntDistribution(1, 4), "dummy": UNIT}
+    trials = []
+    for _ in range(count):
+        u = rng.random()
+        params = {"rate": float(1e-5 * 100**u), "depth": int(rng.integers(1, 5)),
+                  "dummy": float(rng.random())}  # fmt: skip
+        true = 0.6 + 0.3 * math.exp(-(((u - 0.7) / 0.3) ** 2)) + 0.01 * params["depth"]
+        for s in range(seeds):
+            scored = sign * (true + noise * rng.standard_normal())
+            extra = {"chosen_by": "random", "seed": s}
+            if s:
+                extra = {"purpose": "confirm", "confirms": len(trials) - s, "seed": s}
+            trials.append(one(scored, params, space, **extra))
+    return trials
+
+
+@pytest.fixture(scope="module")
+def result():
+    return analyze(study_of(planted(60)), seed=0)
+
+
+def test_the_parameter_that_decides_matters_and_a_dummy_does_not(result):
+    assert result.parameters["rate"].verdict == "matters"
+    assert result.parameters["rate"].total.low > 0.8
+    assert result.parameters["dummy"].verdict == "negligible"
+    assert "matters: it causes" in result.parameters["rate"].sentence
+
+
+def test_the_safe_range_holds_the_best_rate_and_not_the_ends(result):
+    safe = result.parameters["rate"].safe_range
+    assert 1e-5 < safe.low < 2.5e-4 < safe.high < 1e-3
+    assert result.parameters["dummy"].safe_range.reaches_end == (True, True)
+
+
+def test_the_surrogates_trust_noise_and_ceiling_agree_with_what_was_planted(result):
+    assert result.fit.trusted
+    assert result.fit.r2.estimate > 0.85
+    assert result.fit.ceiling.low <= 1.0
+    assert result.noise_sd.low <= 0.02 <= result.noise_sd.high
+    assert result.noise_from == "the surrogate alone"
+
+
+def test_the_same_seed_gives_the_same_numbers_and_zero_is_a_seed(result):
+    again = analyze(study_of(planted(60)), seed=0)
+    assert again.to_dict() == result.to_dict()
+    other = analyze(study_of(planted(60)), seed=1)
+    assert other.to_dict() != result.to_dict()
+    assert other.parameters["rate"].verdict == "matters"
+
+
+def test_minimising_the_negative_gives_the_mirrored_answer(result):
+    mirrored = analyze(planted(60, sign=-1.0), direction="minimize")
+    assert mirrored.parameters["rate"].total.estimate == pytest.approx(
+        result.parameters["rate"].total.estimate, abs=0.03
+    )
+    assert mirrored.odds.optimism.estimate == pytest.approx(result.odds.optimism.estimate, abs=0.01)
+    safe, other = mirrored.parameters["rate"].safe_range, result.parameters["rate"].safe_range
+    assert (safe.low, safe.high) == pytest.approx((other.low, other.high), rel=0.3)
+
+
+def test_seed_noise_is_told_from_repeated_configurations():
+    found = analyze(study_of(planted(12, noise=0.05, seed=1, seeds=3)))
+    assert found.noise_from == "repeated configurations and the surrogate"
+    assert found.fit.configurations == 12
+    assert found.fit.finished == 36
+    assert found.noise_sd.low <= 0.05 <= found.noise_sd.high
+
+
+def test_pure_noise_is_withheld_and_says_what_to_do():
+    rng = np.random.default_rng(6)
+    trials = [
+        one(float(rng.standard_normal()), {"a": float(rng.random()), "b": float(rng.random())},
+            {"a": UNIT, "b": UNIT})
+        for _ in range(20)
+    ]  # fmt: skip
+    found = analyze(study_of(trials))
+    assert {p.verdict for p in found.parameters.values()} == {"cannot tell"}
+    if not found.fit.trusted:
+        assert found.parameters["a"].total is None
+        assert "more trials" in found.parameters["a"].sentence
+
+
+def test_when_every_trial_of_a_choice_was_pruned_that_choice_is_named():
+    """Optuna drops pruned trials and names f2 (share .996)."""
+    rng = np.random.default_rng(7)
+    space = {"f1": CategoricalDistribution(("A", "B")), "f2": UNIT}
+    trials = []
+    for i in range(40):
+        params = {"f1": "AB"[i % 2], "f2": float(rng.random())}
+        final = (0.5 if params["f1"] == "A" else 0.8) + 0.05 * params["f2"]
+        final += 0.01 * rng.standard_normal()
+        curve = [(25, final - 0.1), (50, final - 0.05), (100, final)]
+        if params["f1"] == "A":
+            trials.append(one(None, params, space, TrialState.PRUNED, curve[:1]))
+        else:
+            trials.append(one(final, params, space, curve=curve))
+    found = analyze(study_of(trials))
+    assert found.parameters["f1"].verdict == "matters"
+    assert found.parameters["f1"].total.estimate > 0.8
+    assert found.fit.pruned == 20
+    with_optuna = optuna.importance.get_param_importances(study_of(trials))
+    assert with_optuna["f2"] > with_optuna["f1"]
+
+
+def test_what_makes_trials_fail_stands_beside_the_score():
+    trials = planted(40)
+    space = trials[0].distributions
+    rng = np.random.default_rng(8)
+    for _ in range(12):
+        params = {
+            "rate": float(10 ** rng.uniform(-3.3, -3)),
+            "depth": 2,
+            "dummy": float(rng.random()),
+        }
+        trials.append(one(None, params, space, TrialState.FAIL))
+    trials = [t for t in trials if t.state == TrialState.FAIL or t.params["rate"] < 5e-4]
+    found = analyze(study_of(trials))
+    assert found.failures.failed == 12
+    assert "mostly because of rate: at " in found.failures.sentence
+
+
+def test_a_conditional_parameter_is_analysed_where_it_exists():
+    rng = np.random.default_rng(9)
+    kind, share = CategoricalDistribution(("linear", "warm")), UNIT
+    trials = []
+    for i in range(60):
+        params = {"kind": ("linear", "warm")[i % 2]}
+        space = {"kind": kind}
+        score = 0.1 * (i % 2)
+        if i % 2:
+            params["warmup"] = float(rng.random())
+            space["warmup"] = share
+            score += 0.5 * params["warmup"]
+        trials.append(one(score + 0.02 * rng.standard_normal(), params, space))
+    found = analyze(study_of(trials))
+    warmup = found.parameters["warmup"]
+    assert warmup.conditional
+    assert warmup.active_in == 30
+    assert warmup.total.estimate > 0.9
+    assert found.parameters["kind"].verdict == "matters"
+
+
+def test_expected_best_is_given_for_random_search_and_refused_for_adaptive():
+    random = analyze(study_of(planted(20)))
+    assert len(random.best_of_n.expected) == 20
+    trials = planted(20)
+    for t in trials:
+        t.set_user_attr("chosen_by", "adaptive")
+    refused = analyze(study_of(trials))
+    assert refused.best_of_n is None
+    assert "chosen by adaptive" in refused.best_of_n_refused
+
+
+def test_the_path_leads_from_the_default_to_the_winner():
+    trials = planted(40)
+    trials[0].set_user_attr("chosen_by", "default")
+    found = analyze(study_of(trials))
+    assert {step.parameter for step in found.path} <= {"rate", "depth", "dummy"}
+    gains = [step.gain.estimate for step in found.path]
+    assert sum(gains) == pytest.approx(found.odds.over_default.estimate, abs=0.02)
+    assert found.path[0].gain.estimate == max(gains)
+
+
+EMPTY = {
+    "no trial at all": [],
+    "one trial": planted(1),
+    "all failed": [
+        one(None, {"a": 0.1 * i}, {"a": UNIT}, TrialState.FAIL) for i in range(9)
+    ],
+    "all pruned": [
+        one(None, {"a": 0.1 * i}, {"a": UNIT}, TrialState.PRUNED, [(1, 0.5)]) for i in range(9)
+    ],
+    "constant": [one(0.5, {"a": 0.05 * i}, {"a": UNIT}) for i in range(20)],
+    "one configuration, many seeds": [
+        one(0.5 + 0.01 * i, {"a": 0.5}, {"a": UNIT}) for i in range(20)
+    ],
+    "no parameter": [one(0.1 * i, {}, {}) for i in range(12)],
+    "one value only": [
+        one(0.1 * i, {"a": 0.5}, {"a": FloatDistribution(0.5, 0.5)}) for i in range(12)
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("trials", EMPTY.values(), ids=EMPTY)
+def test_trials_that_carry_nothing_give_a_defined_answer(trials):
+    study = study_of(trials)
+    found = analyze(study)
+    assert not found.fit.trusted
+    assert found.fit.reason
+    assert {p.verdict for p in found.parameters.values()} <= {"cannot tell"}
+    text = json.dumps(found.to_dict(), allow_nan=False)
+    assert "NaN" not in text
+    drawing = sensitivity.draw(found.to_dict())
+    assert drawing.sentences[0].startswith("Shares are withheld")
+
+
+def test_one_parameter_and_duplicate_configurations():
+    rng = np.random.default_rng(10)
+    trials = [
+        one(u + 0.02 * rng.standard_normal(), {"a": u}, {"a": UNIT})
+        for u in np.repeat(np.linspace(0, 1, 10), 3).tolist()
+    ]
+    found = analyze(study_of(trials))
+    assert found.parameters["a"].total.low > 0.99
+    assert found.fit.configurations == 10
+
+
+def test_a_score_that_is_not_finite_is_a_failure():
+    trials = planted(20)
+    trials.append(one(None, trials[0].params, trials[0].distributions, TrialState.FAIL))
+    trials.append(one(math.inf, trials[0].params, trials[0].distributions))
+    found = analyze(study_of(trials))
+    assert found.fit.finished == 20
+    assert found.failures.failed == 2
+
+
+def test_thirty_parameters_are_ranked_in_seconds():
+    rng = np.random.default_rng(11)
+    space = {f"p{j:02}": UNIT for j in range(30)}
+    trials = []
+    for _ in range(80):
+        params = {name: float(rng.random()) for name in space}
+        score = 2 * params["p03"] + params["p17"] + 0.2 * rng.standard_normal()
+        trials.append(one(score, params, space))
+    start = time.perf_counter()
+    found = analyze(study_of(trials))
+    assert time.perf_counter() - start < 60
+    order = sorted(found.parameters.values(), key=lambda p: -p.total.estimate)
+    assert [p.name for p in order[:2]] == ["p03", "p17"]
+
+
+def test_a_list_of_trials_needs_its_direction():
+    with pytest.raises(ReportError, match="direction="):
+        analyze(planted(3))
+
+
+def test_the_section_says_each_parameter_in_a_sentence_and_draws_it(result):
+    drawing = sensitivity.draw(result.to_dict())
+    text = " ".join(drawing.sentences)
+    assert "rate matters: it causes" in text
+    assert "dummy hardly matters" in text
+    assert "Seed noise is" in text
+    names = [trace.name for trace in drawing.figures[0].figure.data]
+    assert names == ["matters", "negligible", "alone, without the others"] or "cannot tell" in names
+    assert drawing.tables[0].caption.startswith("Shares of the variance")
+
+
+def test_the_table_has_the_step_between_levels():
+    table = read_table(study_of(planted(3)))
+    assert {c.name: c.step for c in table.columns} == {"rate": None, "depth": 1.0, "dummy": None}
