@@ -41,6 +41,9 @@ format: $(VENV)/.ready-dev ## put the code in order
 bench: $(VENV)/.ready ## measure what one trial costs and where its time goes
 	$(BIN)/python bench/trial.py
 
+calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's intervals hold (half an hour)
+	$(BIN)/python bench/calibration.py --rows runs/calibration.jsonl
+
 clean: ## remove .venv (runs stay)
 	rm -rf $(VENV)
 

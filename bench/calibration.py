@@ -369,6 +369,7 @@ def main() -> None:
         for k, kind in enumerate(kinds)
     ]
     rows = []
+    options.rows.parent.mkdir(parents=True, exist_ok=True)
     with get_context("spawn").Pool(options.processes) as pool, options.rows.open("w") as out:
         for row in pool.imap_unordered(examine, cells, chunksize=2):
             rows.append(row)

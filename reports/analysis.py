@@ -7,6 +7,7 @@ result.parameters["learning_rate"].total     # Interval(estimate, low, high)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,14 @@ class _View:
     spread: Spread | None
     noise_from: str
     centre_D: Floats | None
+    seed: int
+
+    @cached_property
+    def around_winner(self) -> list[Interval]:
+        """Total shares around the winner, in the axes' order; of a view that has both."""
+        assert self.posterior is not None
+        assert self.centre_D is not None
+        return local_shares(self.posterior, self.centre_D, self.seed, LEVEL)
 
     def index(self, name: str) -> int | None:
         return next((j for j, axis in enumerate(self.axes) if axis.name == name), None)
@@ -149,7 +158,7 @@ def _view(table: TrialTable, columns: list[Column], rows: list[TrialRow], seed: 
     def give(fit: Fit, posterior: Posterior | None = None, shares: Shares | None = None) -> _View:
         return _View(
             axes, rows, group_N, positions_ND, fit, posterior, shares, spread, noise_from,
-            _centre(table, axes),
+            _centre(table, axes), seed,
         )  # fmt: skip
 
     def refuse(reason: str) -> _View:
@@ -235,7 +244,7 @@ def _parameter(
     more_needed = more_trials(total, view.fit.finished) if verdict == CANNOT_TELL else None
     local = safe = None
     if view.centre_D is not None and np.isfinite(view.centre_D).all():
-        local = local_shares(view.posterior, view.centre_D, seed, LEVEL)[j]
+        local = view.around_winner[j]
         noise_sd = float(np.sqrt(view.posterior.noise_variance_S).mean())
         safe = safe_range(view.posterior, j, view.centre_D, table.maximize, noise_sd)
     return replace(

@@ -124,6 +124,15 @@ def test_documented_command_works(command, place, request):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("code", blocks("python"))
+def test_documented_python_works(code, place):
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
 def test_make_tune_runs_a_sweep_and_names_its_report(tmp_path):
     settings = " ".join(f"--set {setting}" for setting in SHORT)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}

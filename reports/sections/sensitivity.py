@@ -59,7 +59,7 @@ def _trust(data: dict[str, Any]) -> str:
         f"A model of the score fitted to {told} predicts {_share(fit['r2'])} of the variance between "
         f"configurations it was not shown; seed noise would allow "
         f"{fit['ceiling']['estimate']:.0%}. Shares below are of the variance that the "
-        "hyperparameters cause over the whole declared space, with 90 % intervals."
+        "hyperparameters cause over the whole declared space, with 90% intervals."
     )
 
 
@@ -68,9 +68,9 @@ def _noise(data: dict[str, Any]) -> list[str]:
     if noise is None or not data["fit"]["trusted"]:
         return []
     return [
-        f"Seed noise is {_share(noise)} of all variance in this space: two seeds of one configuration "
-        f"differ by about {score(sd['estimate'])} (standard deviation, {score(sd['low'])} to "
-        f"{score(sd['high'])}), estimated from {data['noise_from']}."
+        f"Seed noise is {_share(noise)} of all variance in this space: a standard deviation of "
+        f"{score(sd['estimate'])} ({score(sd['low'])} to {score(sd['high'])}), estimated from "
+        f"{data['noise_from']}."
     ]
 
 
@@ -156,7 +156,7 @@ def _figure(ordered: list[dict[str, Any]]) -> FigureView:
         categoryorder="array", categoryarray=[p["name"] for p in reversed(known)], automargin=True
     )
     return FigureView(
-        figure, "Each hyperparameter's total share of the variance with its 90 % interval."
+        figure, "Each hyperparameter's total share of the variance with its 90% interval."
     )
 
 
@@ -173,7 +173,7 @@ def _tables(data: dict[str, Any], ordered: list[dict[str, Any]]) -> list[TableVi
         ]  # fmt: skip
         headers = ("hyperparameter", "verdict", "total share", "alone", "around the winner",
                    "may move without loss beyond seed noise")  # fmt: skip
-        tables.append(TableView("Shares of the variance, with 90 % intervals", headers, rows))
+        tables.append(TableView("Shares of the variance, with 90% intervals", headers, rows))
     pairs = [
         pair for pair in data["interactions"] if pair["share"]["estimate"] >= SMALLEST_INTERACTION
     ][:MOST_INTERACTIONS]
@@ -203,7 +203,7 @@ def _tables(data: dict[str, Any], ordered: list[dict[str, Any]]) -> list[TableVi
 
 
 def _share(interval: dict[str, float]) -> str:
-    """`42 % (30 to 55 %)`, without a sign of false precision."""
+    """`42% (30% to 55%)`."""
     return f"{interval['estimate']:.0%} ({interval['low']:.0%} to {interval['high']:.0%})"
 
 

@@ -212,5 +212,5 @@ def _confirmed_table(data: dict[str, Any]) -> TableView:
             away = f"{gap['estimate']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})"
         runs = ", ".join(score(value) for value in item["scores"])
         rows.append((item["trial"], item["chosen_by"], runs, spread(item["scores"]), away))
-    headers = ("trial", "chosen by", "fresh seeds", "mean ± sd", "from the winner (90 % interval)")
+    headers = ("trial", "chosen by", "fresh seeds", "mean ± sd", "from the winner (90% interval)")
     return TableView("Run again on fresh seeds", headers, rows)

@@ -27,11 +27,13 @@ class Terms:
         self.axes = axes
         self.offsets_D = np.cumsum([0, *(axis.size for axis in axes)])
         for pair_degree, triple_degree in DEGREES:
-            found = self._choose(pair_degree, triple_degree)
+            found = self._choose(pair_degree, triple_degree, most)
             if len(found) <= most:
                 break
-        if len(found) > MOST_PAIRED:
-            found = self._choose(0, 0)
+        else:
+            found = self._choose(*DEGREES[-1], MOST_PAIRED)
+            if len(found) > MOST_PAIRED:
+                found = self._choose(0, 0, most)
         self._products = [
             np.array([t for t in found if len(t) == order], dtype=int).reshape(-1, order)
             for order in range(1, HIGHEST_ORDER + 1)
@@ -57,20 +59,16 @@ class Terms:
         blocks = [np.prod(functions_NF[:, rows], axis=2) for rows in self._products]
         return np.concatenate(blocks, axis=1)
 
-    def _choose(self, pair_degree: int, triple_degree: int) -> list[tuple[int, ...]]:
-        def degree(j: int, k: int) -> int:
-            return k + 1 if self.axes[j].is_smooth else 1
-
+    def _choose(self, pair_degree: int, triple_degree: int, most: int) -> list[tuple[int, ...]]:
+        """The products within these degrees; stops soon after there are more than `most`."""
         chosen: list[tuple[int, ...]] = [(f,) for f in range(int(self.offsets_D[-1]))]
-        for order, most in ((2, pair_degree), (3, triple_degree)):
-            if most < order:
-                continue
-            for group in combinations(range(len(self.axes)), order):
-                for ks in product(*(range(self.axes[j].size) for j in group)):
-                    if sum(degree(j, k) for j, k in zip(group, ks, strict=True)) <= most:
-                        chosen.append(
-                            tuple(
-                                int(self.offsets_D[j]) + k for j, k in zip(group, ks, strict=True)
-                            )
-                        )
+        degrees = [[k + 1 if axis.is_smooth else 1 for k in range(axis.size)] for axis in self.axes]
+        for order, highest in ((2, pair_degree), (3, triple_degree)):
+            for group in combinations(range(len(self.axes)), order) if highest >= order else ():
+                if len(chosen) > most:
+                    return chosen
+                for ks in product(*(range(len(degrees[j])) for j in group)):
+                    pairs = list(zip(group, ks, strict=True))
+                    if sum(degrees[j][k] for j, k in pairs) <= highest:
+                        chosen.append(tuple(int(self.offsets_D[j]) + k for j, k in pairs))
         return chosen
