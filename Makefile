@@ -43,6 +43,7 @@ bench: $(VENV)/.ready ## measure what one trial costs and where its time goes
 
 calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's intervals hold (half an hour)
 	$(BIN)/python bench/calibration.py --rows runs/calibration.jsonl
+	$(BIN)/python bench/analysis_speed.py
 
 clean: ## remove .venv (runs stay)
 	rm -rf $(VENV)

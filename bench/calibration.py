@@ -30,7 +30,7 @@ import optuna
 from scipy.stats import qmc
 
 from reports import analyze
-from reports.sensitivity.verdict import MATTERS
+from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE, NEGLIGIBLE_BELOW
 
 SIZES = (20, 50, 100)
 SIGNAL_TO_NOISE = (1, 4)
@@ -286,6 +286,11 @@ def summary(rows: list[dict[str, Any]]) -> str:
         if p["true"] >= STRONG and r["size"] == 50 and r["ratio"] == 4
     ]  # fmt: skip
     line("share ≥ 0.4 called `matters`, 50 trials, signal-to-noise 4", strong, "≥ 90 %")
+    weak = [p["verdict"] == NEGLIGIBLE for _, p in every if p["true"] >= NEGLIGIBLE_BELOW]
+    line("a share ≥ 0.1 is called `negligible`", weak, "≤ 5 %")
+    for size in sorted({r["size"] for r in rows}):
+        open_ = [p["verdict"] == CANNOT_TELL for r, p in every if r["size"] == size]
+        line(f"`cannot tell`, {size} trials", open_, "")
     noise = [r["noise"]["low"] <= r["noise_true"] <= r["noise"]["high"] for r in rows if r["noise"]]
     line("intervals of the noise share that hold it", noise, "≥ 85 %")
     odds = [r["odds"] for r in rows if "odds" in r]

@@ -134,10 +134,10 @@ def run(
     finally:
         folder.unlock()
     if outcome is Outcome.STOPPED:
-        print(f"{outcome.value}; `tuner run {_retype(sweep, settings, out)}` goes on")
+        print(f"{outcome.value}; `{_program()} run {_retype(sweep, settings, out)}` goes on")
     if outcome is Outcome.DETACHED:
-        again = f"`tuner run {_retype(sweep, settings, out)}` follows them again"
-        print(f"{outcome.value}; {again}, `tuner stop {folder.shown}` ends them")
+        again = f"`{_program()} run {_retype(sweep, settings, out)}` follows them again"
+        print(f"{outcome.value}; {again}, `{_program()} stop {folder.shown}` ends them")
     if outcome is Outcome.OUT_OF_HOURS:
         print(f"{outcome.value}; with a larger one the same command goes on")
     print_best(ledger, folder)
@@ -312,6 +312,14 @@ def _open_ledger(folder: "RunFolder", loaded: "LoadedSweep", facts: object) -> "
     if facts is not None:
         ledger.set("data", facts)
     return ledger
+
+
+def _program() -> str:
+    """How this command is called from here: `make tune` calls it without it being on the path."""
+    import shlex
+    import shutil
+
+    return "tuner" if shutil.which("tuner") else shlex.quote(sys.argv[0])
 
 
 def _retype(sweep: Path, settings: list[str] | None, out: Path | None) -> str:

@@ -76,8 +76,9 @@ class Axis:
     def position(self, value: Any) -> float:
         """Where a value lies; beyond the range, its end; NaN for one that was not declared."""
         if self._levels and not self.ordered:
-            found = [i for i, c in enumerate(self._levels) if c == value and type(c) is type(value)]
-            return float(found[0]) if found else math.nan
+            same = [i for i, choice in enumerate(self._levels) if choice == value]
+            exact = [i for i in same if type(self._levels[i]) is type(value)]  # 1 is not True
+            return float((exact or same)[0]) if same else math.nan
         if not _is_number(value) or not math.isfinite(value):
             return math.nan
         if self.choices:

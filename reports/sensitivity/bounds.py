@@ -1,11 +1,14 @@
 """What a pruned trial's score would have been: between bounds, not missing."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import t as student
 
 Curve = Sequence[tuple[float, float]]
 FEWEST = 5
+LEVEL = 0.95
 
 
 def pruned_bounds(
@@ -13,23 +16,44 @@ def pruned_bounds(
 ) -> tuple[float, float]:
     """Lowest and highest score that a pruned trial may have ended with, in the score's unit.
 
-    Its last score plus the least and the most that any finished trial still gained from the same
-    step on, where at least five finished trials have a score there. With less to compare, only that
-    it would not have done better than the median finished trial (pruners stop what lags behind):
-    the other bound is infinite. `finished` holds curves and final scores; raises ValueError without.
+    The 95 % prediction interval of a straight line from the finished trials' scores at the step where
+    this one stopped to their final scores, where at least five have one there. It widens with the
+    distance from them, and pruned trials are distant. With less to compare, only that it would not
+    have done better than the median finished trial (pruners stop what lags behind): the other bound is
+    infinite. `finished` holds curves and final scores; raises ValueError without any.
+    Source: Snedecor and Cochran 1989, Statistical Methods, §9.
     """
     if not finished:
         raise ValueError("a pruned trial has no bound where none finished")
-    finals = np.array([final for _, final in finished])
     if curve:
         step, last = curve[-1]
-        gains = [
-            final - before for other, final in finished if (before := _at(other, step)) is not None
-        ]
-        if len(gains) >= FEWEST:
-            return last + min(gains), last + max(gains)
-    middle = float(np.median(finals))
+        pairs = [(at, final) for other, final in finished if (at := _at(other, step)) is not None]
+        predicted = _predict(pairs, last)
+        if predicted is not None:
+            return predicted
+    middle = float(np.median([final for _, final in finished]))
     return (-np.inf, middle) if maximize else (middle, np.inf)
+
+
+def _predict(pairs: list[tuple[float, float]], last: float) -> tuple[float, float] | None:
+    """Bounds for the final score that belongs to an early one; None for too few or equal pairs."""
+    if len(pairs) < FEWEST:
+        return None
+    early_N, final_N = np.array(pairs).T
+    away_N = early_N - early_N.mean()
+    squares = float(away_N @ away_N)
+    if squares <= (1e-9 * float(np.abs(early_N).max())) ** 2:
+        return None
+    slope = float(away_N @ final_N) / squares
+    residual_N = final_N - final_N.mean() - slope * away_N
+    freedom = len(pairs) - 2
+    distance = last - float(early_N.mean())
+    spread = math.sqrt(
+        float(residual_N @ residual_N) / freedom * (1 + 1 / len(pairs) + distance**2 / squares)
+    )
+    reach = float(student.ppf(0.5 + LEVEL / 2, freedom)) * spread
+    middle = float(final_N.mean()) + slope * distance
+    return middle - reach, middle + reach
 
 
 def _at(curve: Curve, step: float) -> float | None:
