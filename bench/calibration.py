@@ -273,7 +273,13 @@ def summary(rows: list[dict[str, Any]]) -> str:
             lines.append(f"| {over} | {shown} of {len(values)} | {aim} |" if percent
                          else f"| {over} | {shown} (mean of {len(values)}) | {aim} |")  # fmt: skip
 
-    line("90 % intervals of the total share that hold it", [held(p) for _, p in told], "87–96 %")
+    line("90 % intervals of the total share that hold it, to 0.02", [held(p) for _, p in told],
+         "87–96 %")  # fmt: skip
+    real = [
+        p["total"]["low"] <= p["true"] <= p["total"]["high"]
+        for _, p in told if 0.05 <= p["true"] <= 0.95
+    ]  # fmt: skip
+    line("the same for true shares of 0.05 to 0.95 alone, exactly", real, "")
     for size in sorted({r["size"] for r in rows}):
         width = [p["total"]["high"] - p["total"]["low"] for r, p in told if r["size"] == size]
         aim = "≤ 0.30" if size == 100 else ""

@@ -29,13 +29,21 @@ from reports.sensitivity.spread import Spread, spread_of
 from reports.sensitivity.surrogate import Posterior, Surrogate
 from reports.sensitivity.terms import Terms
 from reports.sensitivity.trust import r_squared
-from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, more_trials, verdict_of
+from reports.sensitivity.verdict import (
+    CANNOT_TELL,
+    MATTERS,
+    MATTERS_ABOVE,
+    MOST_FACTOR,
+    more_trials,
+    verdict_of,
+)
 from reports.trials import Column, TrialRow, TrialTable, read_table, table_of
 from reports.winner import find_winner
 
 LEVEL = 0.9
 FEWEST_CONFIGURATIONS = 8
 LARGE = 300  # trials from which on fewer products and draws are enough
+LARGEST_SCORE = 1e150  # squares of larger ones are infinite
 LEFT_OUT_DRAWS = 10
 UNIT_METRICS = ("accuracy", "f1", "precision", "recall", "auc", "roc_auc", "balanced_accuracy")
 
@@ -65,7 +73,12 @@ def analyze_table(table: TrialTable, seed: int = 0) -> Analysis:
 def _analyze(table: TrialTable, seed: int) -> Analysis:
     columns = [column for column in table.columns if _axis(column).size]
     search = [t for t in table.trials if t.purpose == "search"]
-    rows = [t for t in table.trials if t.status in ("finished", "pruned")]
+    axes = [_axis(column) for column in columns]
+    rows = [
+        t for t in table.trials
+        if t.status in ("finished", "pruned")
+        and all(axis.holds(t.params[axis.name]) for axis in axes if axis.name in t.params)
+    ]  # fmt: skip
     view = _view(table, columns, rows, seed)
     best = _best_of_n(table)
     return Analysis(
@@ -148,10 +161,11 @@ def _view(table: TrialTable, columns: list[Column], rows: list[TrialRow], seed: 
     )
     done_N = np.array([t.status == "finished" for t in rows], dtype=bool)
     configurations = len(set(group_N[done_N].tolist()))
+    conditional = bool(np.isnan(positions_ND).any())
     repeated = len(finished) > configurations
     noise_from = "repeated configurations and the surrogate" if repeated else "the surrogate alone"
     spread = None
-    if len(keys) and axes:
+    if len(keys) and axes and not conditional:
         first = [int(np.flatnonzero(group_N == g)[0]) for g in range(len(keys))]
         spread = spread_of(axes, positions_ND[first], seed)
 
@@ -171,6 +185,8 @@ def _view(table: TrialTable, columns: list[Column], rows: list[TrialRow], seed: 
         return refuse("no trial finished")
     if len({t.objective for t in finished}) == 1:
         return refuse(f"every finished trial has the same {table.metric}")
+    if max(abs(t.objective or 0.0) for t in finished) > LARGEST_SCORE:
+        return refuse(f"the {table.metric} is too large to reckon with")
     if configurations < FEWEST_CONFIGURATIONS:
         return refuse(
             f"only {configurations} configurations finished, and {FEWEST_CONFIGURATIONS} are the "
@@ -182,14 +198,15 @@ def _view(table: TrialTable, columns: list[Column], rows: list[TrialRow], seed: 
     large = len(rows) > LARGE
     posterior, states_CH = surrogate.sample(
         np.random.default_rng([seed, 11]),
-        draws=60 if large else 100,
+        draws=30 if large else 50,
         warm_up=30 if large else 50,
         functions=5 if large else 3,
     )
     every = max(1, len(states_CH) // LEFT_OUT_DRAWS)
-    predicted_N, actual_N = surrogate.left_out(states_CH[::every], group_N)
+    fold_N = _folds(group_N)
+    predicted_N, actual_N = surrogate.left_out(states_CH[::every], fold_N)
     r2 = r_squared(
-        predicted_N[done_N], actual_N[done_N], group_N[done_N], np.random.default_rng([seed, 12])
+        predicted_N[done_N], actual_N[done_N], fold_N[done_N], np.random.default_rng([seed, 12])
     )
     observed = float(actual_N[done_N].var())
     ceiling = of_draws(np.maximum(0.0, 1 - posterior.noise_variance_S / observed), LEVEL)
@@ -211,11 +228,15 @@ def _parameter(
     """One parameter's part; where it does not always exist, from the trials in which it does."""
     active = [t for t in rows if column.name in t.params]
     conditional = 0 < len(active) < len(rows)
+    everywhere = len(rows)
     if conditional:
         inside = [
-            c for c in table.columns if _axis(c).size and all(c.name in t.params for t in active)
-        ]
+            c for c in table.columns
+            if _axis(c).size and all(c.name in t.params for t in active)
+            and (c.name == column.name or len({str(t.params[c.name]) for t in active}) > 1)
+        ]  # fmt: skip
         view = _view(table, inside, active, seed)
+    where = f" (in the {len(active)} of {everywhere} trials where it exists)" if conditional else ""
     blank = Parameter(
         name=column.name,
         main=None,
@@ -231,19 +252,25 @@ def _parameter(
     j = view.index(column.name)
     if j is None:
         return blank
+    if not active and rows:
+        sentence = f"No finished trial had {column.name}: nothing can be said of it."
+        return replace(blank, sentence=sentence)
     if view.posterior is None or view.shares is None or not view.fit.trusted:
         more = max(20, view.fit.finished)
         sentence = (
-            f"These trials cannot tell whether {column.name} matters: {view.fit.reason}. "
+            f"These trials cannot tell whether {column.name} matters{where}: {view.fit.reason}. "
             f"About {more} more trials would be the next thing to try."
         )
         return replace(blank, sentence=sentence, more_trials=more)
     main = of_draws(view.shares.main_DS[j], LEVEL)
     total = of_draws(view.shares.total_DS[j], LEVEL)
-    verdict = verdict_of(total)
+    assert view.fit.r2 is not None
+    verdict = verdict_of(total, view.fit.r2)
     more_needed = more_trials(total, view.fit.finished) if verdict == CANNOT_TELL else None
+    if conditional and more_needed is not None:  # only some of them will have it
+        more_needed = 10 * round(more_needed * everywhere / len(active) / 10)
     local = safe = None
-    if view.centre_D is not None and np.isfinite(view.centre_D).all():
+    if view.centre_D is not None and np.isfinite(view.centre_D[j]):
         local = view.around_winner[j]
         noise_sd = float(np.sqrt(view.posterior.noise_variance_S).mean())
         safe = safe_range(view.posterior, j, view.centre_D, table.maximize, noise_sd)
@@ -253,7 +280,7 @@ def _parameter(
         total=total,
         local=local,
         verdict=verdict,
-        sentence=_sentence(column.name, main, total, verdict, more_needed),
+        sentence=_sentence(column.name + where, main, total, verdict, more_needed),
         more_trials=more_needed,
         safe_range=safe,
     )
@@ -264,17 +291,19 @@ def _sentence(
 ) -> str:
     shown = f"{total.estimate:.0%} ({total.low:.0%} to {total.high:.0%})"
     if verdict == MATTERS:
-        text = f"{name} matters: it causes {shown} of the differences that hyperparameters make"
+        text = f"{name} matters: it causes {shown} of the variance that hyperparameters cause"
         together = total.estimate - main.estimate
         if together >= 0.1:
-            text += f", {together:.0%} of them only together with others"
+            text += f", {together:.0%} of it only together with others"
         return f"{text}."
     if verdict == CANNOT_TELL:
         text = f"These trials cannot tell whether {name} matters: its share is {shown}"
+        if total.low > MATTERS_ABOVE:
+            text += ", but whether hyperparameters do anything beyond seed noise is open"
         if more_needed is None:
-            return f"{text}; even many more trials may leave it there."
-        return f"{text}; about {more_needed} more trials would settle it."
-    return f"{name} hardly matters: at most {total.high:.0%} of the differences are its doing."
+            return f"{text}; it would take more than {MOST_FACTOR} times as many trials."
+        return f"{text}; roughly {more_needed} more trials may settle it."
+    return f"{name} hardly matters: its share is at most {total.high:.0%}."
 
 
 def _axis(column: Column) -> Axis:
@@ -299,6 +328,20 @@ def _bounds(table: TrialTable, rows: list[TrialRow]) -> tuple[Floats, Floats]:
     ]
     low_N, high_N = np.array(pairs, dtype=float).T
     return low_N, high_N
+
+
+def _folds(group_N: NDArray[np.int_]) -> NDArray[np.int_]:
+    """What is left out together: a configuration with all its seeds.
+
+    One that is more than a fifth of all trials is a region of its own (a choice without further
+    parameters): left out whole, nothing could tell of it. Its trials are left out one by one.
+    """
+    fold_N = group_N.copy()
+    for group, count in zip(*np.unique(group_N, return_counts=True), strict=True):
+        if count > max(5, len(group_N) / 5):
+            alone = np.flatnonzero(group_N == group)
+            fold_N[alone] = len(group_N) + alone
+    return fold_N
 
 
 def _active(terms: Terms, positions_ND: Floats) -> Floats | None:
@@ -332,9 +375,15 @@ def _odds(table: TrialTable, view: _View) -> Odds | None:
         if t.purpose == "search":
             first.setdefault(group, i)
             best[group] = sign * max(sign * best.get(group, -sign * np.inf), sign * t.objective)
+    if not best:
+        return None
     groups, trials = list(first), [view.rows[i].number for i in first.values()]
-    group_of = {t.number: int(view.group_N[i]) for i, t in enumerate(view.rows)}
-    default = None if winner.default_number is None else group_of[winner.default_number]
+    group_of: dict[int | None, int] = {
+        t.number: int(view.group_N[i]) for i, t in enumerate(view.rows)
+    }
+    if winner.number not in group_of:  # it lies outside the declared space
+        return None
+    default = group_of.get(winner.default_number)
     return odds(
         view.posterior.values(view.positions_ND[list(first.values())]),
         trials,
@@ -353,6 +402,8 @@ def _path(table: TrialTable, view: _View) -> list[Step]:
     if view.centre_D is None or not view.fit.trusted:
         return []
     default = table.by_number(winner.default_number)
+    if not all(a.holds(default.params[a.name]) for a in view.axes if a.name in default.params):
+        return []
     start_D = np.array([_position(axis, default) for axis in view.axes])
     return path(view.posterior, start_D, view.centre_D, table.maximize, LEVEL)
 

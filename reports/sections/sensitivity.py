@@ -56,9 +56,9 @@ def _trust(data: dict[str, Any]) -> str:
     if not fit["trusted"]:
         return f"Shares are withheld: {fit['reason']}. This rests on {told.rstrip(',')}."
     return (
-        f"A model of the score fitted to {told} predicts {_share(fit['r2'])} of the variance between "
-        f"configurations it was not shown; seed noise would allow "
-        f"{fit['ceiling']['estimate']:.0%}. Shares below are of the variance that the "
+        f"A model of the score fitted to {told} predicts {_share(fit['r2'])} of the variance of the "
+        f"scores of configurations it was not shown; {fit['ceiling']['estimate']:.0%} or so is what "
+        "seed noise leaves to predict. Shares below are of the variance that the "
         "hyperparameters cause over the whole declared space, with 90% intervals."
     )
 
@@ -98,26 +98,24 @@ def _odds(data: dict[str, Any]) -> list[str]:
         top, optimism = odds["contenders"][0], odds["optimism"]
         sentences.append(
             f"Taking all trials together, trial {top['trial']} is the likeliest to be really the best "
-            f"of the configurations that ran ({top['probability_best']:.0%}). The best score seen in "
-            f"the search is {score(abs(optimism['estimate']))} better than that configuration "
-            f"probably is ({score(optimism['low'])} to {score(optimism['high'])})."
-            if optimism["estimate"] > 0
-            else f"Taking all trials together, trial {top['trial']} is the likeliest to be really the "
-            f"best of the configurations that ran ({top['probability_best']:.0%})."
+            f"of the configurations that ran ({top['probability_best']:.0%})."
         )
+        if optimism["estimate"] > 0:
+            sentences.append(
+                f"The best score that the search saw is probably luck to {score(optimism['estimate'])} "
+                f"({score(optimism['low'])} to {score(optimism['high'])}): so much better it is than "
+                "the configuration that had it."
+            )
         if odds["beats_default"] is not None:
             gap = odds["over_default"]
             sentences.append(
                 f"The winner is better than the default with a probability of "
-                f"{_chance(odds['beats_default'])}; the difference is {gap['estimate']:+.4f} "
-                f"({gap['low']:+.4f} to {gap['high']:+.4f})."
+                f"{_chance(odds['beats_default'])}; winner minus default is {_gap(gap)}."
             )
     best = data["best_of_n"]
     if best:
         n = best["trials"][-1]
-        text = (
-            f"The best of {n} such random trials is expected to score {score(best['expected'][-1])}"
-        )
+        text = f"The best of {n} independent random trials is expected to score {score(best['expected'][-1])}"
         if best["low"]:
             text += f" ({score(best['low'][-1])} to {score(best['high'][-1])})"
         half = max(1, n // 2)
@@ -167,8 +165,8 @@ def _tables(data: dict[str, Any], ordered: list[dict[str, Any]]) -> list[TableVi
     headers: tuple[str, ...]
     if known:
         rows = [
-            (p["name"], p["verdict"], _share(p["total"]), _share(p["main"]),
-             _share(p["local"]) if p["local"] else "", _safe(p["safe_range"]))
+            (_name(p), p["verdict"], _share(p["total"]), _share(p["main"]),
+             _share(p["local"]) if p["local"] else "", _safe(p["safe_range"]) if p["verdict"] != CANNOT_TELL else "not known")
             for p in known
         ]  # fmt: skip
         headers = ("hyperparameter", "verdict", "total share", "alone", "around the winner",
@@ -183,8 +181,7 @@ def _tables(data: dict[str, Any], ordered: list[dict[str, Any]]) -> list[TableVi
     if data["path"]:
         rows = [
             (step["parameter"], shown(step["before"]), shown(step["after"]),
-             f"{step['gain']['estimate']:+.4f} ({step['gain']['low']:+.4f} to "
-             f"{step['gain']['high']:+.4f})")
+             _gap(step["gain"]))
             for step in data["path"]
         ]  # fmt: skip
         headers = ("change", "from", "to", f"what it does to {data['metric']}")
@@ -202,9 +199,25 @@ def _tables(data: dict[str, Any], ordered: list[dict[str, Any]]) -> list[TableVi
     return tables
 
 
+def _name(parameter: dict[str, Any]) -> str:
+    """The name, and in how many trials it exists where that is not all."""
+    if not parameter["conditional"]:
+        return str(parameter["name"])
+    return f"{parameter['name']} (where it exists: {parameter['active_in']} trials)"
+
+
 def _share(interval: dict[str, float]) -> str:
     """`42% (30% to 55%)`."""
     return f"{interval['estimate']:.0%} ({interval['low']:.0%} to {interval['high']:.0%})"
+
+
+def _gap(gap: dict[str, float]) -> str:
+    """`+0.0123 (-0.0040 to +0.0281)`."""
+    low, middle, high = (
+        ("+" if gap[part] >= 0 else "-") + score(abs(gap[part]))
+        for part in ("low", "estimate", "high")
+    )
+    return f"{middle} ({low} to {high})"
 
 
 def _chance(probability: float) -> str:

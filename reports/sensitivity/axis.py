@@ -43,8 +43,10 @@ class Axis:
         choices: Sequence[Any] = (),
     ) -> None:
         self.name, self.choices = name, tuple(choices)
-        self.ordered = not choices or all(_is_number(choice) for choice in choices)
-        self._log, self._low, self._high = log, low, high
+        self.ordered = not choices or all(
+            _is_number(choice) and math.isfinite(choice) for choice in choices
+        )
+        self._log, self._low, self._high, self._step = log, low, high, step
         self._levels: list[Any] = []
         if choices:
             self._levels = sorted(choices) if self.ordered else list(choices)
@@ -86,6 +88,15 @@ class Axis:
             return rank / max(len(self._levels) - 1, 1)
         return self._scaled(float(value))
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value was declared: Optuna only warns of an enqueued one that was not."""
+        if self.choices:
+            return any(choice == value for choice in self._levels)
+        if not _is_number(value) or self._low is None or self._high is None:
+            return False
+        slack = 1e-9 * max(abs(self._low), abs(self._high))
+        return bool(self._low - slack <= value <= self._high + slack)
+
     def value(self, position: float) -> Any:
         """The value at a position, in the parameter's own unit."""
         if self._levels:
@@ -94,8 +105,13 @@ class Axis:
         assert self._low is not None
         assert self._high is not None
         if self._log:
-            return float(self._low * (self._high / self._low) ** position)
-        return float(self._low + (self._high - self._low) * position)
+            found = self._low * (self._high / self._low) ** position
+        else:
+            found = self._low + (self._high - self._low) * position
+        if not self._step:
+            return float(found)
+        stepped = self._low + round((found - self._low) / self._step) * self._step
+        return int(stepped) if float(self._step).is_integer() else float(stepped)
 
     def candidates(self, count: int = 41) -> Floats:
         """Positions to try along the axis: every level, or `count` evenly spaced ones."""
@@ -106,6 +122,8 @@ class Axis:
 
         All of them for unordered choices. Shape (M,).
         """
+        if not math.isfinite(position):
+            return np.array([position])
         if not self.ordered:
             return self._positions_G
         if not self._levels:
@@ -120,7 +138,7 @@ class Axis:
         """Positions spread over the declared range from uniform numbers in [0, 1)."""
         if not self._levels:
             return uniform_N
-        index = (uniform_N * len(self._positions_G)).astype(int)
+        index = np.searchsorted(np.cumsum(self._weights_G), uniform_N, side="right")
         at_N: Floats = self._positions_G[np.minimum(index, len(self._positions_G) - 1)]
         return at_N
 
@@ -156,7 +174,13 @@ class Axis:
             return np.arange(count, dtype=float), np.full(count, 1 / count)
         if self.choices:  # 8, 16, 32: evenly spaced, since each is declared as likely as the next
             return np.arange(count) / max(count - 1, 1), np.full(count, 1 / count)
-        return np.array([self._scaled(v) for v in self._levels]), np.full(count, 1 / count)
+        positions = np.array([self._scaled(v) for v in self._levels])
+        if not self._log:
+            return positions, np.full(count, 1 / count)
+        # As Optuna draws them: uniform in the logarithm of what rounds to each.
+        levels, half = np.array(self._levels, dtype=float), (self._step or 1.0) / 2
+        weights = np.log((levels + half) / np.maximum(levels - half, half / 2))
+        return positions, weights / weights.sum()
 
     def _scaled(self, value: float) -> float:
         if self._low is None or self._high is None or self._low >= self._high:

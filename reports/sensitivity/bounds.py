@@ -16,11 +16,12 @@ def pruned_bounds(
 ) -> tuple[float, float]:
     """Lowest and highest score that a pruned trial may have ended with, in the score's unit.
 
-    The 95 % prediction interval of a straight line from the finished trials' scores at the step where
-    this one stopped to their final scores, where at least five have one there. It widens with the
-    distance from them, and pruned trials are distant. With less to compare, only that it would not
-    have done better than the median finished trial (pruners stop what lags behind): the other bound is
-    infinite. `finished` holds curves and final scores; raises ValueError without any.
+    The 95 % prediction interval of a straight line, rising or flat, from the finished trials' scores at
+    the step where this one stopped to their final scores, where at least five have one there. It widens
+    with the distance from them. An early score is taken as no farther from theirs than they are
+    from each other: beyond that (a loss that ran away) a line says nothing. With less to compare, only
+    that it would not have done better than the median finished trial (pruners stop what lags behind):
+    the other bound is infinite. `finished` holds curves and final scores; raises ValueError without any.
     Source: Snedecor and Cochran 1989, Statistical Methods, §9.
     """
     if not finished:
@@ -44,9 +45,11 @@ def _predict(pairs: list[tuple[float, float]], last: float) -> tuple[float, floa
     squares = float(away_N @ away_N)
     if squares <= (1e-9 * float(np.abs(early_N).max())) ** 2:
         return None
-    slope = float(away_N @ final_N) / squares
+    slope = max(0.0, float(away_N @ final_N) / squares)
     residual_N = final_N - final_N.mean() - slope * away_N
     freedom = len(pairs) - 2
+    low, high = float(early_N.min()), float(early_N.max())
+    last = min(max(last, low - (high - low)), high + (high - low))
     distance = last - float(early_N.mean())
     spread = math.sqrt(
         float(residual_N @ residual_N) / freedom * (1 + 1 / len(pairs) + distance**2 / squares)

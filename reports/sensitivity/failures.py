@@ -1,10 +1,11 @@
 """What makes trials fail: an outcome of its own, not a missing score."""
 
-import itertools
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import hypergeom
 
 from reports.sensitivity.axis import Axis, Floats
 from reports.sensitivity.interval import of_draws
@@ -33,7 +34,7 @@ def failures_of(
     lead = f"{failed} of {count} search trials failed"
     if failed == count:
         return Failures(failed, count, {}, f"All {count} search trials failed.")
-    if min(failed, count - failed) < FEWEST:
+    if min(failed, count - failed) < FEWEST or not axes:
         return Failures(failed, count, {}, f"{lead}: too few to say what makes them fail.")
     surrogate = Surrogate(
         Terms(axes, MOST_TERMS),
@@ -42,55 +43,48 @@ def failures_of(
         np.where(failed_N, np.inf, 0.0),
         noise_variance=1.0,
     )
-    posterior, _ = surrogate.sample(np.random.default_rng([seed, 51]), draws=60)
+    posterior, _ = surrogate.sample(np.random.default_rng([seed, 51]), draws=30)
     shares = sobol_shares(posterior)
     total = {axis.name: of_draws(shares.total_DS[j], level) for j, axis in enumerate(axes)}
-    strongest = max(range(len(axes)), key=lambda j: total[axes[j].name].estimate)
-    name = axes[strongest].name
-    split = _split(axes[strongest], positions_ND[:, strongest], failed_N)
-    if total[name].low <= MATTERS_ABOVE or split is None:
-        text = f"{lead}; which hyperparameter makes them fail, these trials cannot tell."
-        return Failures(failed, count, total, text)
-    where, inside_failed, inside, outside_failed, outside = split
-    text = (
-        f"{lead}, mostly because of {name}: {where}, {inside_failed} of {inside} failed, "
-        f"elsewhere {outside_failed} of {outside}."
-    )
+    splits = [(axis.name, *split) for j, axis in enumerate(axes)
+              for split in _splits(axis, positions_ND[:, j], failed_N)]  # fmt: skip
+    if splits:
+        name, where, inside_N = min(splits, key=lambda split: _chance(split[2], failed_N))
+        # Each split had its chance to look good by luck.
+        if total[name].low > MATTERS_ABOVE and _chance(inside_N, failed_N) * len(splits) < 0.05:
+            inside, outside = failed_N[inside_N], failed_N[~inside_N]
+            text = (
+                f"{lead}, more often with some values of {name}: {where}, {inside.sum()} of "
+                f"{len(inside)} failed, elsewhere {outside.sum()} of {len(outside)}."
+            )
+            return Failures(failed, count, total, text)
+    text = f"{lead}; which hyperparameter makes them fail, these trials cannot tell."
     return Failures(failed, count, total, text)
 
 
-def _split(
+def _splits(
     axis: Axis, positions_N: Floats, failed_N: NDArray[np.bool_]
-) -> tuple[str, int, int, int, int] | None:
-    """The region of one axis in which most fail, by the Gini index of a single split."""
-    known = np.isfinite(positions_N)
-    at, failed = positions_N[known], failed_N[known]
+) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Regions of one axis, each with the trials inside: at least three failures among them."""
     options: list[tuple[str, NDArray[np.bool_]]] = []
-    places = np.unique(at)
-    for before, after in itertools.pairwise(places):
-        if axis.ordered:
-            options.append((f"at {_shown(axis.value(after))} and above", at >= after))
-            options.append((f"at {_shown(axis.value(before))} and below", at <= before))
-    if not axis.ordered:
-        options = [(f"with {_shown(axis.value(p))}", at == p) for p in places]
+    places = np.unique(positions_N[np.isfinite(positions_N)])
+    if axis.ordered:
+        for before, after in pairwise(places):
+            options.append((f"at {_shown(axis.value(after))} and above", positions_N >= after))
+            options.append((f"at {_shown(axis.value(before))} and below", positions_N <= before))
+    else:
+        options = [(f"with {_shown(axis.value(p))}", positions_N == p) for p in places]
+    return [(where, inside) for where, inside in options
+            if failed_N[inside].sum() >= FEWEST and not inside.all()]  # fmt: skip
 
-    def impurity(inside: NDArray[np.bool_]) -> float:
-        parts = [failed[inside], failed[~inside]]
-        return sum(
-            len(part) * float(part.mean()) * (1 - float(part.mean())) for part in parts if len(part)
-        )
 
-    options = [
-        o for o in options if o[1].any() and not o[1].all()
-        and failed[o[1]].mean() > failed[~o[1]].mean()
-    ]  # fmt: skip
-    if not options:
-        return None
-    where, inside = min(options, key=lambda option: impurity(option[1]))
-    return (
-        where, int(failed[inside].sum()), int(inside.sum()),
-        int(failed[~inside].sum()), int((~inside).sum()),
-    )  # fmt: skip
+def _chance(inside_N: NDArray[np.bool_], failed_N: NDArray[np.bool_]) -> float:
+    """Probability of so many failures inside by luck: Fisher's exact test, one-sided.
+
+    Source: Fisher 1935; it is the upper tail of a hypergeometric distribution.
+    """
+    hits = int(failed_N[inside_N].sum())
+    return float(hypergeom.sf(hits - 1, len(failed_N), int(failed_N.sum()), int(inside_N.sum())))
 
 
 def _shown(value: Any) -> str:

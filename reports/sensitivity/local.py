@@ -74,16 +74,20 @@ def local_shares(posterior: Posterior, centre_D: Floats, seed: int, level: float
 def safe_range(
     posterior: Posterior, axis_number: int, centre_D: Floats, maximize: bool, noise_sd: float
 ) -> SafeRange:
-    """How far one axis may move from the centre, the others staying, before the loss that the
-    surrogate expects exceeds one standard deviation of the seed noise.
+    """How far one axis may move from the centre, the others staying.
+
+    So far as the expected loss stays within one standard deviation of the seed noise. A drawn function
+    that gains does not make up for one that loses: what is not known is not safe.
     """
     axis = posterior.terms.axes[axis_number]
-    tried = np.union1d(axis.candidates(), centre_D[axis_number : axis_number + 1])
+    tried = axis.candidates()
+    if not axis.has_levels:
+        tried = np.union1d(tried, centre_D[axis_number : axis_number + 1])
     points = np.tile(centre_D, (len(tried), 1))
     points[:, axis_number] = tried
-    expected = posterior.values(points).mean(axis=1) * (1 if maximize else -1)
+    values_MS = posterior.values(points) * (1 if maximize else -1)
     start = int(np.abs(tried - centre_D[axis_number]).argmin())
-    fine = expected[start] - expected <= noise_sd
+    fine = np.maximum(values_MS[start] - values_MS, 0.0).mean(axis=1) <= noise_sd
     if not axis.ordered:
         return SafeRange(None, None, [axis.value(t) for t in tried[fine]], (False, False))
     low = high = start

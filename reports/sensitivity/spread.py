@@ -50,7 +50,9 @@ def spread_of(axes: list[Axis], positions_CD: Floats, seed: int) -> Spread:
     probes = spread_out(PROBES, 31)
     near, _ = KDTree(flat(positions_CD[:, columns])).query(probes)
     ideal, _ = KDTree(spread_out(count, 32)).query(probes)
-    ratio = float(ideal.mean()) / max(float(near.mean()), 1e-12)
-    effective = min(float(count), max(1.0, count * min(ratio, 1.0) ** len(axes_used)))
+    ratio = 1.0
+    if float(near.mean()) > float(ideal.mean()) + 1e-9:
+        ratio = float(ideal.mean()) / float(near.mean())
+    effective = min(float(count), max(1.0, count * ratio ** len(axes_used)))
     usual = float(np.quantile(ideal, 0.95))
     return Spread(count, effective, float((near > usual + 1e-12).mean()))

@@ -11,6 +11,7 @@ al. 2020 (draws by a prior function and its correction); Tobin 1958 and Chib 199
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ RELEVANCE = (-2.5, 4.0)
 LENGTH = (math.log(0.6), 0.6)
 STRENGTH = ((0.0, 2.0), (math.log(0.5), 2.0), (math.log(0.2), 2.0))
 NOISE = (math.log(0.4), 1.0)
+LOG_NOISE = (-16.0, 20.0)  # beyond these a leap has gone astray
 MEAN_VARIANCE = 4.0
 LEAPS = (3, 9)
 TARGET_ACCEPTANCE = 0.8
@@ -95,41 +97,59 @@ class Surrogate:
             self._gram_PP = full.T @ full
 
     def sample(
-        self, rng: np.random.Generator, draws: int = 100, warm_up: int = 50, functions: int = 3
+        self, rng: np.random.Generator, draws: int = 50, warm_up: int = 50, functions: int = 3
     ) -> tuple[Posterior, Floats]:
-        """The posterior with draws × functions functions; and the hyperparameters' draws.
+        """The posterior with 2 × draws × functions functions; and the hyperparameters' draws.
 
-        Starts at the most probable hyperparameters; the step length adapts during the warm-up.
+        Two chains, which adapt their step length during the warm-up. One starts at the most probable
+        hyperparameters above the prior mean, the other above "all is relevant, and there is little
+        noise": an interaction without main effects is easily missed from the first.
         """
-        state_H = self._climb()
-        logp, slope_H = self.log_density(state_H)
-        log_step, steady, error, accepted = math.log(0.2), 0.0, 0.0, 0.0
         coefficients, intercepts, noises, states = [], [], [], []
+        acceptance = 0.0
+        for start_H in (np.zeros(self.hyperparameters), self._all_relevant()):
+            for state_H, probability in self._chain(self._climb(start_H), rng, draws, warm_up):
+                acceptance += probability / (2 * draws)
+                drawn_PS, drawn_S, noise = self._functions(state_H, rng, functions)
+                coefficients.append(drawn_PS * self.unit)
+                intercepts.append(drawn_S * self.unit + self.centre)
+                noises.append(np.full(functions, noise * self.unit**2))
+                states.append(state_H)
+        posterior = Posterior(
+            self.terms,
+            np.concatenate(coefficients, axis=1),
+            np.concatenate(intercepts),
+            np.concatenate(noises),
+            acceptance,
+        )
+        return posterior, np.array(states)
+
+    def _chain(
+        self, state_H: Floats, rng: np.random.Generator, draws: int, warm_up: int
+    ) -> Iterator[tuple[Floats, float]]:
+        """Hyperparameters after the warm-up, each with the probability of its last move."""
+        logp, slope_H = self.log_density(state_H)
+        log_step, steady, error = math.log(0.2), 0.0, 0.0
         for i in range(warm_up + draws):
             if self._open.any():
                 self._redraw_open(state_H, rng)
                 logp, slope_H = self.log_density(state_H)
             step = math.exp(log_step if i < warm_up else steady) * rng.uniform(0.8, 1.2)
             state_H, logp, slope_H, probability = self._move(state_H, logp, slope_H, step, rng)
-            if i < warm_up:  # dual averaging, Hoffman and Gelman 2014, §3.2
-                error += (TARGET_ACCEPTANCE - probability - error) / (i + 11)
-                log_step = min(math.log(0.4) - math.sqrt(i + 1) / 0.05 * error, 0.0)
-                steady += (log_step - steady) * (i + 1) ** -0.75
+            if i >= warm_up:
+                yield state_H, probability
                 continue
-            accepted += probability / draws
-            drawn_PS, drawn_S, noise = self._functions(state_H, rng, functions)
-            coefficients.append(drawn_PS * self.unit)
-            intercepts.append(drawn_S * self.unit + self.centre)
-            noises.append(np.full(functions, noise * self.unit**2))
-            states.append(state_H)
-        posterior = Posterior(
-            self.terms,
-            np.concatenate(coefficients, axis=1),
-            np.concatenate(intercepts),
-            np.concatenate(noises),
-            accepted,
-        )
-        return posterior, np.array(states)
+            # Dual averaging, Hoffman and Gelman 2014, §3.2.
+            error += (TARGET_ACCEPTANCE - probability - error) / (i + 11)
+            log_step = min(math.log(0.4) - math.sqrt(i + 1) / 0.05 * error, 0.0)
+            steady += (log_step - steady) * (i + 1) ** -0.75
+
+    def _all_relevant(self) -> Floats:
+        state_H = np.zeros(self.hyperparameters)
+        state_H[: len(self.terms.axes)] = 0.6
+        state_H[self._strengths] = 0.4
+        state_H[-1] = -1.0
+        return state_H
 
     def left_out(self, states_CH: Floats, group_N: NDArray[np.int_]) -> tuple[Floats, Floats]:
         """Each trial's score as predicted without its whole group; and the score it had; (N,) both.
@@ -206,7 +226,10 @@ class Surrogate:
             functions = slice(terms.offsets_D[j], terms.offsets_D[j + 1])
             slope_H[axes + i] = each_F[functions] @ slope_F[functions]
         slope_H[self._strengths] = np.bincount(terms.order_P - 1, slope_P, minlength=HIGHEST_ORDER)
-        slope_H[-1] = 0.0 if self._fixed_noise is not None else slope_noise
+        if self._fixed_noise is None and noise not in np.exp(LOG_NOISE):
+            slope_H[-1] = slope_noise
+        if not (math.isfinite(logp) and np.isfinite(slope_H).all()):
+            return -math.inf, np.zeros(self.hyperparameters)
         return logp, slope_H * self._prior_sd_H - state_H
 
     def _scales(self, state_H: Floats) -> tuple[Floats, float, Floats]:
@@ -222,7 +245,9 @@ class Surrogate:
             weights, slope = axis.log_weights(lengths.get(j, 0.0))
             log_F[functions], slope_F[functions] = weights + eta_H[j], slope
         log_variance_P = terms.term_of_PF @ log_F + eta_H[self._strengths][terms.order_P - 1]
-        noise = self._fixed_noise or math.exp(min(float(eta_H[-1]), 50.0))
+        noise = self._fixed_noise or math.exp(
+            min(max(float(eta_H[-1]), LOG_NOISE[0]), LOG_NOISE[1])
+        )
         return np.exp(0.5 * np.clip(log_variance_P, -80.0, 50.0)), noise, slope_F
 
     def _ones(self) -> Floats:
@@ -275,8 +300,8 @@ class Surrogate:
             (self._low_N[open_] - expected) / sd, (self._high_N[open_] - expected) / sd, rng
         )
 
-    def _climb(self) -> Floats:
-        """The most probable hyperparameters, from the prior mean upwards."""
+    def _climb(self, start_H: Floats) -> Floats:
+        """The most probable hyperparameters that lie uphill."""
 
         def downhill(state_H: Floats) -> tuple[float, Floats]:
             logp, slope_H = self.log_density(state_H)
@@ -284,7 +309,7 @@ class Surrogate:
 
         found = minimize(
             downhill,
-            np.zeros(self.hyperparameters),
+            start_H,
             jac=True,
             method="L-BFGS-B",
             bounds=[(-4.0, 4.0)] * self.hyperparameters,

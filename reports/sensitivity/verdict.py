@@ -10,12 +10,15 @@ NEGLIGIBLE_BELOW = 0.10
 MOST_FACTOR = 20
 
 
-def verdict_of(total: Interval) -> str:
+def verdict_of(total: Interval, r2: Interval) -> str:
     """`matters` where the whole interval of the total share lies above 0.05, `negligible` where it
     lies below 0.10, otherwise `cannot tell`. Measured in docs/calibration.md.
+
+    Shares are of what the hyperparameters do at all. Where even that may be nothing (the interval of
+    the left-out R² reaches 0), a large share of it does not matter yet.
     """
     if total.low > MATTERS_ABOVE:
-        return MATTERS
+        return MATTERS if r2.low > 0 else CANNOT_TELL
     return NEGLIGIBLE if total.high < NEGLIGIBLE_BELOW else CANNOT_TELL
 
 
@@ -25,6 +28,8 @@ def more_trials(total: Interval, trials: int) -> int | None:
     An interval shrinks with the square root of the number of trials, about its estimate: so the
     number at which it leaves the region between the two limits. A rough figure, rounded up to tens.
     """
+    if total.low > MATTERS_ABOVE:  # only that anything matters at all is open
+        return max(10, 10 * math.ceil(trials / 10))
     options = []
     if total.estimate > MATTERS_ABOVE:
         options.append((total.estimate - total.low) / (total.estimate - MATTERS_ABOVE))

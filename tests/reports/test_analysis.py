@@ -71,7 +71,7 @@ def test_the_safe_range_holds_the_best_rate_and_not_the_ends(result):
 def test_the_surrogates_trust_noise_and_ceiling_agree_with_what_was_planted(result):
     assert result.fit.trusted
     assert result.fit.r2.estimate > 0.85
-    assert result.fit.ceiling.low <= 1.0
+    assert result.fit.ceiling.low > 0.9
     assert result.noise_sd.low <= 0.02 <= result.noise_sd.high
     assert result.noise_from == "the surrogate alone"
 
@@ -111,9 +111,7 @@ def test_pure_noise_is_withheld_and_says_what_to_do():
     ]  # fmt: skip
     found = analyze(study_of(trials))
     assert {p.verdict for p in found.parameters.values()} == {"cannot tell"}
-    if not found.fit.trusted:
-        assert found.parameters["a"].total is None
-        assert "more trials" in found.parameters["a"].sentence
+    assert "more trials" in found.parameters["a"].sentence
 
 
 def test_when_every_trial_of_a_choice_was_pruned_that_choice_is_named():
@@ -152,7 +150,7 @@ def test_what_makes_trials_fail_stands_beside_the_score():
     trials = [t for t in trials if t.state == TrialState.FAIL or t.params["rate"] < 5e-4]
     found = analyze(study_of(trials))
     assert found.failures.failed == 12
-    assert "mostly because of rate: at " in found.failures.sentence
+    assert "more often with some values of rate: at " in found.failures.sentence
 
 
 def test_a_conditional_parameter_is_analysed_where_it_exists():
@@ -172,8 +170,59 @@ def test_a_conditional_parameter_is_analysed_where_it_exists():
     warmup = found.parameters["warmup"]
     assert warmup.conditional
     assert warmup.active_in == 30
-    assert warmup.total.estimate > 0.9
+    assert warmup.total.low > 0.99
+    assert "(in the 30 of 60 trials where it exists)" in warmup.sentence
     assert found.parameters["kind"].verdict == "matters"
+
+
+def test_pure_noise_of_one_parameter_does_not_matter_and_does_not_crash():
+    """A share of the hyperparameters' variance is all of it where there is one parameter."""
+    verdicts = []
+    for seed in range(12, 24):
+        rng = np.random.default_rng(seed)
+        trials = [
+            one(float(rng.standard_normal()), {"a": float(rng.random())}, {"a": UNIT})
+            for _ in range(30)
+        ]
+        verdicts.append(analyze(study_of(trials), seed=seed).parameters["a"].verdict)
+    assert verdicts.count("matters") <= 2
+
+
+def test_a_parameter_of_no_finished_trial_is_not_judged():
+    trials = planted(24)
+    space = trials[0].distributions | {"opt": UNIT}
+    trials.append(one(None, trials[0].params | {"opt": 0.5}, space, TrialState.FAIL))
+    opt = analyze(study_of(trials)).parameters["opt"]
+    assert opt.verdict == "cannot tell"
+    assert opt.sentence == "No finished trial had opt: nothing can be said of it."
+
+
+def test_a_choice_with_a_branch_of_its_own_is_seen():
+    """All trials without the parameter are one configuration; they are not left out whole."""
+    rng = np.random.default_rng(13)
+    kind = CategoricalDistribution(("none", "sgd"))
+    trials = []
+    for i in range(60):
+        params, space, score = {"kind": ("none", "sgd")[i % 2]}, {"kind": kind}, 0.0
+        if i % 2:
+            params["x"], space["x"] = float(rng.random()), UNIT
+            score = 1 + params["x"]
+        trials.append(one(score + 0.05 * rng.standard_normal(), params, space))
+    found = analyze(study_of(trials))
+    assert found.parameters["kind"].verdict == "matters"
+    assert found.parameters["x"].total.low > 0.99
+
+
+def test_points_outside_the_declared_space_are_left_out():
+    trials = planted(40)
+    space = trials[0].distributions
+    away = {"rate": 1e-4, "depth": 2, "dummy": 0.5}
+    far = [one(-5.0, away | {"dummy": 0.5}, space) for _ in range(2)]
+    for t in far:
+        t.params = away | {"dummy": 7.0}
+    found = analyze(trials + far, direction="maximize")
+    assert found.fit.finished == 40
+    assert found.parameters["rate"].verdict == "matters"
 
 
 def test_expected_best_is_given_for_random_search_and_refused_for_adaptive():
@@ -210,6 +259,11 @@ EMPTY = {
     "one configuration, many seeds": [
         one(0.5 + 0.01 * i, {"a": 0.5}, {"a": UNIT}) for i in range(20)
     ],
+    "no parameter, and failures": [
+        one(None if i % 2 else 0.1 * i, {}, {}, TrialState.FAIL if i % 2 else TrialState.COMPLETE)
+        for i in range(12)
+    ],
+    "scores beyond all measure": [one(1e300 * i, {"a": 0.05 * i}, {"a": UNIT}) for i in range(12)],
     "no parameter": [one(0.1 * i, {}, {}) for i in range(12)],
     "one value only": [
         one(0.1 * i, {"a": 0.5}, {"a": FloatDistribution(0.5, 0.5)}) for i in range(12)
@@ -224,8 +278,7 @@ def test_trials_that_carry_nothing_give_a_defined_answer(trials):
     assert not found.fit.trusted
     assert found.fit.reason
     assert {p.verdict for p in found.parameters.values()} <= {"cannot tell"}
-    text = json.dumps(found.to_dict(), allow_nan=False)
-    assert "NaN" not in text
+    json.dumps(found.to_dict(), allow_nan=False)
     drawing = sensitivity.draw(found.to_dict())
     assert drawing.sentences[0].startswith("Shares are withheld")
 
@@ -260,7 +313,7 @@ def test_thirty_parameters_are_ranked_in_seconds():
         trials.append(one(score, params, space))
     start = time.perf_counter()
     found = analyze(study_of(trials))
-    assert time.perf_counter() - start < 60
+    assert time.perf_counter() - start < 30
     order = sorted(found.parameters.values(), key=lambda p: -p.total.estimate)
     assert [p.name for p in order[:2]] == ["p03", "p17"]
 
@@ -277,7 +330,8 @@ def test_the_section_says_each_parameter_in_a_sentence_and_draws_it(result):
     assert "dummy hardly matters" in text
     assert "Seed noise is" in text
     names = [trace.name for trace in drawing.figures[0].figure.data]
-    assert names == ["matters", "negligible", "alone, without the others"] or "cannot tell" in names
+    assert names[0] == "matters"
+    assert names[-1] == "alone, without the others"
     assert drawing.tables[0].caption.startswith("Shares of the variance")
 
 

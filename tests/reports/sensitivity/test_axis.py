@@ -81,3 +81,18 @@ def test_the_neighbourhood_of_a_level_has_the_levels_beside_it():
 def test_one_value_is_no_axis():
     assert Axis("a", 0.1, 0.1).size == 0
     assert Axis("a", choices=("only",)).size == 0
+
+
+def test_integers_on_a_log_scale_weigh_as_optuna_draws_them():
+    """Half of 1..64 in the logarithm lies below 5 and 6, as it does just beyond 64 levels."""
+    for high in (64, 65):
+        axis = Axis("a", 1, high, log=True, step=1)
+        drawn = axis.draw(np.linspace(0, 0.9999, 2001))
+        assert axis.value(float(np.median(drawn))) in (5, 6, 7, 8)
+    assert isinstance(Axis("a", 1, 1000, step=1).value(0.5003), int)
+
+
+def test_choices_that_are_not_finite_have_no_order():
+    axis = Axis("a", choices=(0.5, 1.0, math.inf))
+    assert not axis.ordered
+    assert axis.position(math.inf) == 2.0

@@ -100,7 +100,7 @@ def test_shares_of_ishigami_are_found():
     x = np.pi * (2 * at - 1)
     scores = np.sin(x[:, 0]) + 7 * np.sin(x[:, 1]) ** 2 + 0.1 * x[:, 2] ** 4 * np.sin(x[:, 0])
     surrogate = Surrogate(Terms(axes), at, scores, scores)
-    posterior, _ = surrogate.sample(np.random.default_rng(0), draws=40)
+    posterior, _ = surrogate.sample(np.random.default_rng(0), draws=20)
     shares = sobol_shares(posterior)
     assert np.median(shares.total_DS, axis=1) == pytest.approx([0.558, 0.442, 0.244], abs=0.03)
     assert np.median(shares.main_DS, axis=1) == pytest.approx([0.314, 0.442, 0.0], abs=0.03)
