@@ -102,9 +102,9 @@ def _odds(data: dict[str, Any]) -> list[str]:
         )
         if optimism["estimate"] > 0:
             sentences.append(
-                f"The best score that the search saw is probably luck to {score(optimism['estimate'])} "
-                f"({score(optimism['low'])} to {score(optimism['high'])}): so much better it is than "
-                "the configuration that had it."
+                f"The best score that the search saw is about {score(optimism['estimate'])} "
+                f"({score(optimism['low'])} to {score(optimism['high'])}) better than its configuration really is: luck has a "
+                "part in being first."
             )
         if odds["beats_default"] is not None:
             gap = odds["over_default"]
