@@ -124,7 +124,7 @@ def test_documented_command_works(command, place, request):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.parametrize("code", [c for c in blocks("python") if "from reports import" in c])
 def test_documented_python_works(code, place):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=60

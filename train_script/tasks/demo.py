@@ -3,8 +3,9 @@
 A scene says who did what to whom, how often and when. A paraphrase tells the same scene again with
 synonyms, the other voice or another order of clauses. A hard negative tells, with just the same
 freedom of wording, a scene in which one thing differs: the roles are swapped, the number is another,
-or the deed is negated. So both classes share their words, and a model has to read the pair. A few
-labels are wrong on purpose, as in real data.
+or the deed is negated. Few scenes are negated to begin with, so a "not" alone tells much, and is
+learned within a minute; the rest needs a model that reads the pair. A few labels are wrong on
+purpose, as in real data.
 """
 
 from dataclasses import dataclass, replace
