@@ -6,29 +6,20 @@ result.parameters["learning_rate"].total     # Interval(estimate, low, high)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from threadpoolctl import threadpool_limits
 
 from reports.errors import ReportError
-from reports.sensitivity.axis import Axis, Floats
-from reports.sensitivity.bounds import pruned_bounds
 from reports.sensitivity.expected_best import BestOfN, expected_best
 from reports.sensitivity.failures import failures_of
 from reports.sensitivity.interval import Interval, of_draws
-from reports.sensitivity.local import Step, local_shares, path, safe_range
+from reports.sensitivity.local import Step, path, safe_range
 from reports.sensitivity.odds import Odds, odds
-from reports.sensitivity.result import Analysis, Failures, Fit, Interaction, Parameter
-from reports.sensitivity.shares import Shares, sobol_shares
-from reports.sensitivity.spread import Spread, spread_of
-from reports.sensitivity.surrogate import Posterior, Surrogate
-from reports.sensitivity.terms import Terms
-from reports.sensitivity.trust import r_squared
+from reports.sensitivity.result import Analysis, Failures, Parameter
 from reports.sensitivity.verdict import (
     CANNOT_TELL,
     MATTERS,
@@ -38,13 +29,9 @@ from reports.sensitivity.verdict import (
     verdict_of,
 )
 from reports.trials import Column, TrialRow, TrialTable, read_table, table_of
+from reports.view import LEVEL, View, axis_of, inside, position_of, view_of
 from reports.winner import find_winner
 
-LEVEL = 0.9
-FEWEST_CONFIGURATIONS = 8
-LARGE = 300  # trials from which on fewer products and draws are enough
-LARGEST_SCORE = 1e150  # squares of larger ones are infinite
-LEFT_OUT_DRAWS = 10
 UNIT_METRICS = ("accuracy", "f1", "precision", "recall", "auc", "roc_auc", "balanced_accuracy")
 
 
@@ -71,21 +58,19 @@ def analyze_table(table: TrialTable, seed: int = 0) -> Analysis:
 
 
 def _analyze(table: TrialTable, seed: int) -> Analysis:
-    columns = [column for column in table.columns if _axis(column).size]
+    columns = [column for column in table.columns if axis_of(column).size]
     search = [t for t in table.trials if t.purpose == "search"]
-    axes = [_axis(column) for column in columns]
-    rows = [
-        t for t in table.trials
-        if t.status in ("finished", "pruned")
-        and all(axis.holds(t.params[axis.name]) for axis in axes if axis.name in t.params)
-    ]  # fmt: skip
-    view = _view(table, columns, rows, seed)
+    axes = [axis_of(column) for column in columns]
+    scored = [t for t in table.trials if t.status in ("finished", "pruned")]
+    rows = [t for t in scored if inside(axes, t)]
+    view = view_of(table, columns, rows, seed)
     best = _best_of_n(table)
     return Analysis(
         metric=table.metric,
         maximize=table.maximize,
         level=LEVEL,
         seed=seed,
+        outside=len(scored) - len(rows),
         parameters={
             column.name: _parameter(table, column, rows, view, seed) for column in table.columns
         },
@@ -105,137 +90,20 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
     )
 
 
-@dataclass(frozen=True)
-class _View:
-    """One surrogate: the axes and trials that it is made of, and what it gives."""
-
-    axes: list[Axis]
-    rows: list[TrialRow]
-    group_N: NDArray[np.int_]
-    positions_ND: Floats
-    fit: Fit
-    posterior: Posterior | None
-    shares: Shares | None
-    spread: Spread | None
-    noise_from: str
-    centre_D: Floats | None
-    seed: int
-
-    @cached_property
-    def around_winner(self) -> list[Interval]:
-        """Total shares around the winner, in the axes' order; of a view that has both."""
-        assert self.posterior is not None
-        assert self.centre_D is not None
-        return local_shares(self.posterior, self.centre_D, self.seed, LEVEL)
-
-    def index(self, name: str) -> int | None:
-        return next((j for j, axis in enumerate(self.axes) if axis.name == name), None)
-
-    def noise_share(self) -> Interval | None:
-        if self.posterior is None or self.shares is None:
-            return None
-        noise_S = self.posterior.noise_variance_S
-        return of_draws(noise_S / (noise_S + self.shares.variance_S), LEVEL)
-
-    def interactions(self) -> list[Interaction]:
-        if self.shares is None or not self.fit.trusted:
-            return []
-        found = [
-            Interaction((self.axes[i].name, self.axes[j].name), of_draws(share_S, LEVEL))
-            for (i, j), share_S in self.shares.pair_S.items()
-        ]
-        return sorted(found, key=lambda pair: -pair.share.estimate)
-
-
-def _view(table: TrialTable, columns: list[Column], rows: list[TrialRow], seed: int) -> _View:
-    """Fits the surrogate of these columns to these rows, as far as they carry one."""
-    axes = [_axis(column) for column in columns]
-    finished = [t for t in rows if t.status == "finished"]
-    positions_ND = np.array(
-        [[_position(axis, t) for axis in axes] for t in rows], dtype=float
-    ).reshape(len(rows), len(axes))
-    keys: dict[tuple[float, ...], int] = {}
-    group_N = np.array(
-        [keys.setdefault(tuple(np.nan_to_num(p, nan=-1.0)), len(keys)) for p in positions_ND],
-        dtype=int,
-    )
-    done_N = np.array([t.status == "finished" for t in rows], dtype=bool)
-    configurations = len(set(group_N[done_N].tolist()))
-    conditional = bool(np.isnan(positions_ND).any())
-    repeated = len(finished) > configurations
-    noise_from = "repeated configurations and the surrogate" if repeated else "the surrogate alone"
-    spread = None
-    if len(keys) and axes and not conditional:
-        first = [int(np.flatnonzero(group_N == g)[0]) for g in range(len(keys))]
-        spread = spread_of(axes, positions_ND[first], seed)
-
-    def give(fit: Fit, posterior: Posterior | None = None, shares: Shares | None = None) -> _View:
-        return _View(
-            axes, rows, group_N, positions_ND, fit, posterior, shares, spread, noise_from,
-            _centre(table, axes), seed,
-        )  # fmt: skip
-
-    def refuse(reason: str) -> _View:
-        pruned = len(rows) - len(finished)
-        return give(Fit(None, None, False, reason, len(finished), pruned, configurations))
-
-    if not axes:
-        return refuse("no hyperparameter was searched")
-    if not finished:
-        return refuse("no trial finished")
-    if len({t.objective for t in finished}) == 1:
-        return refuse(f"every finished trial has the same {table.metric}")
-    if max(abs(t.objective or 0.0) for t in finished) > LARGEST_SCORE:
-        return refuse(f"the {table.metric} is too large to reckon with")
-    if configurations < FEWEST_CONFIGURATIONS:
-        return refuse(
-            f"only {configurations} configurations finished, and {FEWEST_CONFIGURATIONS} are the "
-            "least that anything can be said from"
-        )
-    surrogate = Surrogate(
-        Terms(axes, 800 if len(rows) <= LARGE else 450), positions_ND, *_bounds(table, rows)
-    )
-    large = len(rows) > LARGE
-    posterior, states_CH = surrogate.sample(
-        np.random.default_rng([seed, 11]),
-        draws=30 if large else 50,
-        warm_up=30 if large else 50,
-        functions=5 if large else 3,
-    )
-    every = max(1, len(states_CH) // LEFT_OUT_DRAWS)
-    fold_N = _folds(group_N)
-    predicted_N, actual_N = surrogate.left_out(states_CH[::every], fold_N)
-    r2 = r_squared(
-        predicted_N[done_N], actual_N[done_N], fold_N[done_N], np.random.default_rng([seed, 12])
-    )
-    observed = float(actual_N[done_N].var())
-    ceiling = of_draws(np.maximum(0.0, 1 - posterior.noise_variance_S / observed), LEVEL)
-    reason = ""
-    if r2.estimate <= 0:
-        reason = (
-            "the surrogate does not predict configurations that it has not seen any better than "
-            "their mean does"
-        )
-    fit = Fit(
-        r2, ceiling, not reason, reason, len(finished), len(rows) - len(finished), configurations
-    )
-    return give(fit, posterior, sobol_shares(posterior, _active(surrogate.terms, positions_ND)))
-
-
 def _parameter(
-    table: TrialTable, column: Column, rows: list[TrialRow], view: _View, seed: int
+    table: TrialTable, column: Column, rows: list[TrialRow], view: View, seed: int
 ) -> Parameter:
     """One parameter's part; where it does not always exist, from the trials in which it does."""
     active = [t for t in rows if column.name in t.params]
     conditional = 0 < len(active) < len(rows)
     everywhere = len(rows)
     if conditional:
-        inside = [
+        varied = [
             c for c in table.columns
-            if _axis(c).size and all(c.name in t.params for t in active)
+            if axis_of(c).size and all(c.name in t.params for t in active)
             and (c.name == column.name or len({str(t.params[c.name]) for t in active}) > 1)
         ]  # fmt: skip
-        view = _view(table, inside, active, seed)
+        view = view_of(table, varied, active, seed)
     where = f" (in the {len(active)} of {everywhere} trials where it exists)" if conditional else ""
     blank = Parameter(
         name=column.name,
@@ -306,62 +174,7 @@ def _sentence(
     return f"{name} hardly matters: its share is at most {total.high:.0%}."
 
 
-def _axis(column: Column) -> Axis:
-    step = column.step or (1.0 if column.kind == "int" else None)
-    return Axis(
-        column.name, column.low, column.high, log=column.log, step=step, choices=column.choices
-    )
-
-
-def _position(axis: Axis, trial: TrialRow) -> float:
-    return axis.position(trial.params[axis.name]) if axis.name in trial.params else np.nan
-
-
-def _bounds(table: TrialTable, rows: list[TrialRow]) -> tuple[Floats, Floats]:
-    """Each trial's lowest and highest score: equal where it finished."""
-    finished = [(t.curve, t.objective) for t in rows if t.objective is not None]
-    pairs = [
-        (t.objective, t.objective)
-        if t.objective is not None
-        else pruned_bounds(t.curve, finished, table.maximize)
-        for t in rows
-    ]
-    low_N, high_N = np.array(pairs, dtype=float).T
-    return low_N, high_N
-
-
-def _folds(group_N: NDArray[np.int_]) -> NDArray[np.int_]:
-    """What is left out together: a configuration with all its seeds.
-
-    One that is more than a fifth of all trials is a region of its own (a choice without further
-    parameters): left out whole, nothing could tell of it. Its trials are left out one by one.
-    """
-    fold_N = group_N.copy()
-    for group, count in zip(*np.unique(group_N, return_counts=True), strict=True):
-        if count > max(5, len(group_N) / 5):
-            alone = np.flatnonzero(group_N == group)
-            fold_N[alone] = len(group_N) + alone
-    return fold_N
-
-
-def _active(terms: Terms, positions_ND: Floats) -> Floats | None:
-    """The part of the trials in which all parameters of each product exist; None where all do."""
-    exists_ND = np.isfinite(positions_ND)
-    if exists_ND.all():
-        return None
-    uses_PD = terms.uses_DP.T.astype(float)
-    missing_NP = (~exists_ND).astype(float) @ uses_PD.T
-    return np.asarray((missing_NP == 0).mean(axis=0))
-
-
-def _centre(table: TrialTable, axes: list[Axis]) -> Floats | None:
-    winner = find_winner(table)
-    if winner is None:
-        return None
-    return np.array([_position(axis, table.by_number(winner.number)) for axis in axes])
-
-
-def _odds(table: TrialTable, view: _View) -> Odds | None:
+def _odds(table: TrialTable, view: View) -> Odds | None:
     winner = find_winner(table)
     if view.posterior is None or winner is None:
         return None
@@ -395,24 +208,24 @@ def _odds(table: TrialTable, view: _View) -> Odds | None:
     )
 
 
-def _path(table: TrialTable, view: _View) -> list[Step]:
+def _path(table: TrialTable, view: View) -> list[Step]:
     winner = find_winner(table)
     if view.posterior is None or winner is None or winner.default_number is None:
         return []
     if view.centre_D is None or not view.fit.trusted:
         return []
     default = table.by_number(winner.default_number)
-    if not all(a.holds(default.params[a.name]) for a in view.axes if a.name in default.params):
+    if not inside(view.axes, default):
         return []
-    start_D = np.array([_position(axis, default) for axis in view.axes])
+    start_D = np.array([position_of(axis, default) for axis in view.axes])
     return path(view.posterior, start_D, view.centre_D, table.maximize, LEVEL)
 
 
 def _failures(columns: list[Column], search: list[TrialRow], seed: int) -> Failures | None:
     ended = [t for t in search if t.status in ("finished", "pruned", "failed")]
-    axes = [_axis(column) for column in columns]
+    axes = [axis_of(column) for column in columns]
     failed_N = np.array([t.status == "failed" for t in ended], dtype=bool)
-    positions_ND = np.array([[_position(axis, t) for axis in axes] for t in ended], dtype=float)
+    positions_ND = np.array([[position_of(axis, t) for axis in axes] for t in ended], dtype=float)
     return failures_of(axes, positions_ND.reshape(len(ended), len(axes)), failed_N, seed, LEVEL)
 
 

@@ -53,6 +53,8 @@ def _trust(data: dict[str, Any]) -> str:
     told = f"{fit['finished']} finished trials"
     if fit["pruned"]:
         told += f" and {fit['pruned']} pruned ones, each a bound on its score,"
+    if data["outside"]:
+        told += f" (without {data['outside']} outside the declared space)"
     if not fit["trusted"]:
         return f"Shares are withheld: {fit['reason']}. This rests on {told.rstrip(',')}."
     return (

@@ -74,6 +74,7 @@ class Failures:
 class Analysis:
     """Everything that the trials say about the hyperparameters. `to_dict` is for JSON.
 
+    `outside` trials lie outside the declared space and are left out.
     `noise_share` is seed noise as a share of all variance, `noise_sd` its standard deviation in the
     score's unit; `noise_from` says what they rest on.
     """
@@ -82,6 +83,7 @@ class Analysis:
     maximize: bool
     level: float
     seed: int
+    outside: int
     parameters: dict[str, Parameter]
     interactions: list[Interaction]
     noise_share: Interval | None

@@ -222,6 +222,10 @@ def test_points_outside_the_declared_space_are_left_out():
         t.params = away | {"dummy": 7.0}
     found = analyze(trials + far, direction="maximize")
     assert found.fit.finished == 40
+    assert found.outside == 2
+    assert (
+        "(without 2 outside the declared space)" in sensitivity.draw(found.to_dict()).sentences[0]
+    )
     assert found.parameters["rate"].verdict == "matters"
 
 
@@ -311,9 +315,9 @@ def test_thirty_parameters_are_ranked_in_seconds():
         params = {name: float(rng.random()) for name in space}
         score = 2 * params["p03"] + params["p17"] + 0.2 * rng.standard_normal()
         trials.append(one(score, params, space))
-    start = time.perf_counter()
+    start = time.process_time()
     found = analyze(study_of(trials))
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
     order = sorted(found.parameters.values(), key=lambda p: -p.total.estimate)
     assert [p.name for p in order[:2]] == ["p03", "p17"]
 

@@ -1,0 +1,208 @@
+"""One surrogate of a table: its axes and trials, and whether it may be trusted."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.sensitivity.axis import Axis, Floats
+from reports.sensitivity.bounds import pruned_bounds
+from reports.sensitivity.interval import Interval, of_draws
+from reports.sensitivity.local import local_shares
+from reports.sensitivity.result import Fit, Interaction
+from reports.sensitivity.shares import Shares, sobol_shares
+from reports.sensitivity.spread import Spread, spread_of
+from reports.sensitivity.surrogate import Posterior, Surrogate
+from reports.sensitivity.terms import Terms
+from reports.sensitivity.trust import r_squared
+from reports.trials import Column, TrialRow, TrialTable
+from reports.winner import find_winner
+
+LEVEL = 0.9
+FEWEST_CONFIGURATIONS = 8
+LARGE = 300  # trials from which on fewer products and draws are enough
+LARGEST_SCORE = 1e150  # squares of larger ones are infinite
+LEFT_OUT_DRAWS = 10
+
+
+@dataclass(frozen=True)
+class View:
+    """One surrogate: the axes and trials that it is made of, and what it gives."""
+
+    axes: list[Axis]
+    rows: list[TrialRow]
+    group_N: NDArray[np.int_]
+    positions_ND: Floats
+    fit: Fit
+    posterior: Posterior | None
+    shares: Shares | None
+    spread: Spread | None
+    noise_from: str
+    centre_D: Floats | None
+    seed: int
+
+    @cached_property
+    def around_winner(self) -> list[Interval]:
+        """Total shares around the winner, in the axes' order; of a view that has both."""
+        assert self.posterior is not None
+        assert self.centre_D is not None
+        return local_shares(self.posterior, self.centre_D, self.seed, LEVEL)
+
+    def index(self, name: str) -> int | None:
+        """The number of the axis of this name."""
+        return next((j for j, axis in enumerate(self.axes) if axis.name == name), None)
+
+    def noise_share(self) -> Interval | None:
+        """Seed noise as a share of all variance."""
+        if self.posterior is None or self.shares is None:
+            return None
+        noise_S = self.posterior.noise_variance_S
+        return of_draws(noise_S / (noise_S + self.shares.variance_S), LEVEL)
+
+    def interactions(self) -> list[Interaction]:
+        """What pairs cause only together, the largest first."""
+        if self.shares is None or not self.fit.trusted:
+            return []
+        found = [
+            Interaction((self.axes[i].name, self.axes[j].name), of_draws(share_S, LEVEL))
+            for (i, j), share_S in self.shares.pair_S.items()
+        ]
+        return sorted(found, key=lambda pair: -pair.share.estimate)
+
+
+def view_of(table: TrialTable, columns: list[Column], rows: list[TrialRow], seed: int) -> View:
+    """Fits the surrogate of these columns to these rows, as far as they carry one."""
+    axes = [axis_of(column) for column in columns]
+    finished = [t for t in rows if t.status == "finished"]
+    positions_ND = np.array(
+        [[position_of(axis, t) for axis in axes] for t in rows], dtype=float
+    ).reshape(len(rows), len(axes))
+    keys: dict[tuple[float, ...], int] = {}
+    group_N = np.array(
+        [keys.setdefault(tuple(np.nan_to_num(p, nan=-1.0)), len(keys)) for p in positions_ND],
+        dtype=int,
+    )
+    done_N = np.array([t.status == "finished" for t in rows], dtype=bool)
+    configurations = len(set(group_N[done_N].tolist()))
+    conditional = bool(np.isnan(positions_ND).any())
+    repeated = len(finished) > configurations
+    noise_from = "repeated configurations and the surrogate" if repeated else "the surrogate alone"
+    spread = None
+    if len(keys) and axes and not conditional:
+        _, first = np.unique(group_N, return_index=True)
+        spread = spread_of(axes, positions_ND[first], seed)
+
+    def give(fit: Fit, posterior: Posterior | None = None, shares: Shares | None = None) -> View:
+        return View(
+            axes, rows, group_N, positions_ND, fit, posterior, shares, spread, noise_from,
+            _centre(table, axes), seed,
+        )  # fmt: skip
+
+    def refuse(reason: str) -> View:
+        pruned = len(rows) - len(finished)
+        return give(Fit(None, None, False, reason, len(finished), pruned, configurations))
+
+    if not axes:
+        return refuse("no hyperparameter was searched")
+    if not finished:
+        return refuse("no trial finished")
+    if len({t.objective for t in finished}) == 1:
+        return refuse(f"every finished trial has the same {table.metric}")
+    if max(abs(t.objective or 0.0) for t in finished) > LARGEST_SCORE:
+        return refuse(f"the {table.metric} is too large to reckon with")
+    if configurations < FEWEST_CONFIGURATIONS:
+        return refuse(
+            f"only {configurations} configurations finished, and {FEWEST_CONFIGURATIONS} are the "
+            "least that anything can be said from"
+        )
+    surrogate = Surrogate(
+        Terms(axes, 800 if len(rows) <= LARGE else 450), positions_ND, *_bounds(table, rows)
+    )
+    large = len(rows) > LARGE
+    posterior, states_CH = surrogate.sample(
+        np.random.default_rng([seed, 11]),
+        draws=30 if large else 50,
+        warm_up=30 if large else 50,
+        functions=5 if large else 3,
+    )
+    every = max(1, len(states_CH) // LEFT_OUT_DRAWS)
+    fold_N = _folds(group_N)
+    predicted_N, actual_N = surrogate.left_out(states_CH[::every], fold_N)
+    r2 = r_squared(
+        predicted_N[done_N], actual_N[done_N], fold_N[done_N], np.random.default_rng([seed, 12])
+    )
+    observed = float(actual_N[done_N].var())
+    ceiling = of_draws(np.maximum(0.0, 1 - posterior.noise_variance_S / observed), LEVEL)
+    reason = ""
+    if r2.estimate <= 0:
+        reason = (
+            "the surrogate does not predict configurations that it has not seen any better than "
+            "their mean does"
+        )
+    fit = Fit(
+        r2, ceiling, not reason, reason, len(finished), len(rows) - len(finished), configurations
+    )
+    return give(fit, posterior, sobol_shares(posterior, _active(surrogate.terms, positions_ND)))
+
+
+def axis_of(column: Column) -> Axis:
+    """The axis of a column's declared range."""
+    step = column.step or (1.0 if column.kind == "int" else None)
+    return Axis(
+        column.name, column.low, column.high, log=column.log, step=step, choices=column.choices
+    )
+
+
+def position_of(axis: Axis, trial: TrialRow) -> float:
+    """Where a trial lies on an axis; NaN where it has no such parameter."""
+    return axis.position(trial.params[axis.name]) if axis.name in trial.params else np.nan
+
+
+def inside(axes: list[Axis], trial: TrialRow) -> bool:
+    """Whether a trial lies in the declared space; Optuna only warns of an enqueued one outside."""
+    return all(axis.holds(trial.params[axis.name]) for axis in axes if axis.name in trial.params)
+
+
+def _bounds(table: TrialTable, rows: list[TrialRow]) -> tuple[Floats, Floats]:
+    """Each trial's lowest and highest score: equal where it finished."""
+    finished = [(t.curve, t.objective) for t in rows if t.objective is not None]
+    pairs = [
+        (t.objective, t.objective)
+        if t.objective is not None
+        else pruned_bounds(t.curve, finished, table.maximize)
+        for t in rows
+    ]
+    low_N, high_N = np.array(pairs, dtype=float).T
+    return low_N, high_N
+
+
+def _folds(group_N: NDArray[np.int_]) -> NDArray[np.int_]:
+    """What is left out together: a configuration with all its seeds.
+
+    One that is more than a fifth of all trials is a region of its own (a choice without further
+    parameters): left out whole, nothing could tell of it. Its trials are left out one by one.
+    """
+    fold_N = group_N.copy()
+    for group, count in zip(*np.unique(group_N, return_counts=True), strict=True):
+        if count > max(5, len(group_N) / 5):
+            alone = np.flatnonzero(group_N == group)
+            fold_N[alone] = len(group_N) + alone
+    return fold_N
+
+
+def _active(terms: Terms, positions_ND: Floats) -> Floats | None:
+    """The part of the trials in which all parameters of each product exist; None where all do."""
+    exists_ND = np.isfinite(positions_ND)
+    if exists_ND.all():
+        return None
+    uses_PD = terms.uses_DP.T.astype(float)
+    missing_NP = (~exists_ND).astype(float) @ uses_PD.T
+    return np.asarray((missing_NP == 0).mean(axis=0))
+
+
+def _centre(table: TrialTable, axes: list[Axis]) -> Floats | None:
+    winner = find_winner(table)
+    if winner is None:
+        return None
+    return np.array([position_of(axis, table.by_number(winner.number)) for axis in axes])
