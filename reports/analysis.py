@@ -132,8 +132,9 @@ def _parameter(
         return replace(blank, sentence=sentence, more_trials=more)
     main = of_draws(view.shares.main_DS[j], LEVEL)
     total = of_draws(view.shares.total_DS[j], LEVEL)
-    assert view.fit.r2 is not None
-    verdict = verdict_of(total, view.fit.r2)
+    noise_share = view.noise_share()
+    assert noise_share is not None
+    verdict = verdict_of(total, noise_share)
     more_needed = more_trials(total, view.fit.finished) if verdict == CANNOT_TELL else None
     if conditional and more_needed is not None:  # only some of them will have it
         more_needed = 10 * round(more_needed * everywhere / len(active) / 10)

@@ -7,18 +7,19 @@ from reports.sensitivity.interval import Interval
 MATTERS, NEGLIGIBLE, CANNOT_TELL = "matters", "negligible", "cannot tell"
 MATTERS_ABOVE = 0.05
 NEGLIGIBLE_BELOW = 0.10
+MOST_NOISE = 0.95
 MOST_FACTOR = 20
 
 
-def verdict_of(total: Interval, r2: Interval) -> str:
+def verdict_of(total: Interval, noise_share: Interval) -> str:
     """`matters` where the whole interval of the total share lies above 0.05, `negligible` where it
     lies below 0.10, otherwise `cannot tell`. Measured in docs/calibration.md.
 
-    Shares are of what the hyperparameters do at all. Where even that may be nothing (the interval of
-    the left-out R² reaches 0), a large share of it does not matter yet.
+    Shares are of what the hyperparameters do at all. Where that may be next to nothing (seed noise
+    may be 95 % of all variance), a large share of it does not matter yet.
     """
     if total.low > MATTERS_ABOVE:
-        return MATTERS if r2.low > 0 else CANNOT_TELL
+        return MATTERS if noise_share.high < MOST_NOISE else CANNOT_TELL
     return NEGLIGIBLE if total.high < NEGLIGIBLE_BELOW else CANNOT_TELL
 
 

@@ -137,7 +137,7 @@ def test_failures_by_chance_name_nothing():
 
 
 def test_verdicts_follow_the_interval():
-    sound, empty = Interval(0.5, 0.2, 0.7), Interval(0.1, -0.2, 0.3)
+    sound, empty = Interval(0.5, 0.2, 0.7), Interval(0.9, 0.5, 0.98)
     assert verdict_of(Interval(0.5, 0.2, 0.8), sound) == MATTERS
     assert verdict_of(Interval(0.5, 0.2, 0.8), empty) == CANNOT_TELL
     assert verdict_of(Interval(0.01, 0.0, 0.05), sound) == NEGLIGIBLE
