@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from threadpoolctl import threadpool_limits
 
 from reports.errors import ReportError
+from reports.sensitivity.axis import Axis
 from reports.sensitivity.expected_best import BestOfN, expected_best
 from reports.sensitivity.failures import failures_of
 from reports.sensitivity.interval import Interval, of_draws
@@ -28,9 +29,9 @@ from reports.sensitivity.verdict import (
     more_trials,
     verdict_of,
 )
-from reports.trials import Column, TrialRow, TrialTable, read_table, table_of
-from reports.view import LEVEL, View, axis_of, inside, position_of, view_of
-from reports.winner import find_winner
+from reports.trials import TrialRow, TrialTable, read_table, table_of
+from reports.view import LEVEL, View, axis_of, inside, positions_of, view_of
+from reports.winner import Winner, find_winner
 
 UNIT_METRICS = ("accuracy", "f1", "precision", "recall", "auc", "roc_auc", "balanced_accuracy")
 
@@ -58,98 +59,114 @@ def analyze_table(table: TrialTable, seed: int = 0) -> Analysis:
 
 
 def _analyze(table: TrialTable, seed: int) -> Analysis:
-    columns = [column for column in table.columns if axis_of(column).size]
-    search = [t for t in table.trials if t.purpose == "search"]
-    axes = [axis_of(column) for column in columns]
+    axes = [axis for axis in map(axis_of, table.columns) if axis.size]
     scored = [t for t in table.trials if t.status in ("finished", "pruned")]
     rows = [t for t in scored if inside(axes, t)]
-    view = view_of(table, columns, rows, seed)
+    winner = find_winner(table)
+    view = view_of(table, axes, rows, table.by_number(winner.number) if winner else None, seed)
     best = _best_of_n(table)
+    noise_sd = None
+    if view.posterior:
+        noise_sd = of_draws(np.sqrt(view.posterior.noise_variance_S), LEVEL)
     return Analysis(
         metric=table.metric,
         maximize=table.maximize,
         level=LEVEL,
         seed=seed,
         outside=len(scored) - len(rows),
-        parameters={
-            column.name: _parameter(table, column, rows, view, seed) for column in table.columns
-        },
+        parameters=_parameters(table, view),
         interactions=view.interactions(),
         noise_share=view.noise_share(),
-        noise_sd=of_draws(np.sqrt(view.posterior.noise_variance_S), LEVEL)
-        if view.posterior
-        else None,
+        noise_sd=noise_sd,
         noise_from=view.noise_from,
         fit=view.fit,
         spread=view.spread,
-        failures=_failures(columns, search, seed),
-        odds=_odds(table, view),
-        path=_path(table, view),
+        failures=_failures(table, axes, seed),
+        odds=_odds(table, view, winner),
+        path=_path(table, view, winner),
         best_of_n=best if isinstance(best, BestOfN) else None,
         best_of_n_refused=best if isinstance(best, str) else "",
     )
 
 
+def _parameters(table: TrialTable, view: View) -> dict[str, Parameter]:
+    """Every parameter's part; of those that do not always exist, from the trials that have them."""
+    parts: dict[str, Parameter] = {}
+    views: dict[frozenset[int], View] = {}
+    for name in (column.name for column in table.columns):
+        active = [t for t in view.rows if name in t.params]
+        seen, where = view, ""
+        if 0 < len(active) < len(view.rows):
+            numbers = frozenset(t.number for t in active)
+            if numbers not in views:
+                views[numbers] = _where_active(table, view, active)
+            seen = views[numbers]
+            where = f" (in the {len(active)} of {len(view.rows)} trials where it exists)"
+        parts[name] = _parameter(name, where, seen, len(active), len(view.rows), table.maximize)
+    return parts
+
+
+def _where_active(table: TrialTable, view: View, active: list[TrialRow]) -> View:
+    """A view of the trials in which one parameter exists, on all axes that vary among them."""
+    axes = [
+        axis for axis in view.axes
+        if all(axis.name in t.params for t in active)
+        and (
+            len({str(t.params[axis.name]) for t in active}) > 1
+            or sum(axis.name in t.params for t in view.rows) == len(active)
+        )
+    ]  # fmt: skip
+    return view_of(table, axes, active, view.centre, view.seed)
+
+
 def _parameter(
-    table: TrialTable, column: Column, rows: list[TrialRow], view: View, seed: int
+    name: str, where: str, view: View, active: int, everywhere: int, maximize: bool
 ) -> Parameter:
-    """One parameter's part; where it does not always exist, from the trials in which it does."""
-    active = [t for t in rows if column.name in t.params]
-    conditional = 0 < len(active) < len(rows)
-    everywhere = len(rows)
-    if conditional:
-        varied = [
-            c for c in table.columns
-            if axis_of(c).size and all(c.name in t.params for t in active)
-            and (c.name == column.name or len({str(t.params[c.name]) for t in active}) > 1)
-        ]  # fmt: skip
-        view = view_of(table, varied, active, seed)
-    where = f" (in the {len(active)} of {everywhere} trials where it exists)" if conditional else ""
+    """One parameter's part, as the view sees it; it exists in `active` trials of `everywhere`."""
     blank = Parameter(
-        name=column.name,
+        name=name,
         main=None,
         total=None,
         local=None,
         verdict=CANNOT_TELL,
-        sentence=f"{column.name} has only one value in this space.",
+        sentence=f"{name} has only one value in this space.",
         more_trials=None,
         safe_range=None,
-        active_in=len(active),
-        conditional=conditional,
+        active_in=active,
+        conditional=0 < active < everywhere,
     )
-    j = view.index(column.name)
+    j = view.index(name)
     if j is None:
         return blank
-    if not active and rows:
-        sentence = f"No finished trial had {column.name}: nothing can be said of it."
+    if not active and everywhere:
+        sentence = f"No finished trial had {name}: nothing can be said of it."
         return replace(blank, sentence=sentence)
-    if view.posterior is None or view.shares is None or not view.fit.trusted:
+    noise_share = view.noise_share()
+    if view.posterior is None or view.shares is None or noise_share is None or not view.fit.trusted:
         more = max(20, view.fit.finished)
         sentence = (
-            f"These trials cannot tell whether {column.name} matters{where}: {view.fit.reason}. "
+            f"These trials cannot tell whether {name} matters{where}: {view.fit.reason}. "
             f"About {more} more trials would be the next thing to try."
         )
         return replace(blank, sentence=sentence, more_trials=more)
     main = of_draws(view.shares.main_DS[j], LEVEL)
     total = of_draws(view.shares.total_DS[j], LEVEL)
-    noise_share = view.noise_share()
-    assert noise_share is not None
     verdict = verdict_of(total, noise_share)
     more_needed = more_trials(total, view.fit.finished) if verdict == CANNOT_TELL else None
-    if conditional and more_needed is not None:  # only some of them will have it
-        more_needed = 10 * round(more_needed * everywhere / len(active) / 10)
+    if more_needed is not None and active < everywhere:  # only some of them will have it
+        more_needed = 10 * round(more_needed * everywhere / active / 10)
     local = safe = None
     if view.centre_D is not None and np.isfinite(view.centre_D[j]):
         local = view.around_winner[j]
         noise_sd = float(np.sqrt(view.posterior.noise_variance_S).mean())
-        safe = safe_range(view.posterior, j, view.centre_D, table.maximize, noise_sd)
+        safe = safe_range(view.posterior, j, view.centre_D, maximize, noise_sd)
     return replace(
         blank,
         main=main,
         total=total,
         local=local,
         verdict=verdict,
-        sentence=_sentence(column.name + where, main, total, verdict, more_needed),
+        sentence=_sentence(name + where, main, total, verdict, more_needed),
         more_trials=more_needed,
         safe_range=safe,
     )
@@ -175,33 +192,24 @@ def _sentence(
     return f"{name} hardly matters: its share is at most {total.high:.0%}."
 
 
-def _odds(table: TrialTable, view: View) -> Odds | None:
-    winner = find_winner(table)
+def _odds(table: TrialTable, view: View, winner: Winner | None) -> Odds | None:
     if view.posterior is None or winner is None:
         return None
-    first: dict[int, int] = {}
-    best: dict[int, float] = {}
-    sign = 1 if table.maximize else -1
-    for i, t in enumerate(view.rows):
-        if t.status != "finished" or t.objective is None:
-            continue
-        group = int(view.group_N[i])
-        if t.purpose == "search":
-            first.setdefault(group, i)
-            best[group] = sign * max(sign * best.get(group, -sign * np.inf), sign * t.objective)
-    if not best:
-        return None
-    groups, trials = list(first), [view.rows[i].number for i in first.values()]
-    group_of: dict[int | None, int] = {
-        t.number: int(view.group_N[i]) for i, t in enumerate(view.rows)
-    }
+    group_of = {t.number: int(view.group_N[i]) for i, t in enumerate(view.rows)}
     if winner.number not in group_of:  # it lies outside the declared space
         return None
-    default = group_of.get(winner.default_number)
+    scores: dict[int, list[tuple[int, float]]] = {}
+    for t in view.rows:
+        if t.purpose == "search" and t.objective is not None:
+            scores.setdefault(group_of[t.number], []).append((t.number, t.objective))
+    groups = list(scores)
+    best = max if table.maximize else min
+    default = group_of.get(winner.default_number) if winner.default_number is not None else None
+    first_row = [view.group_N.tolist().index(group) for group in groups]
     return odds(
-        view.posterior.values(view.positions_ND[list(first.values())]),
-        trials,
-        np.array([best[group] for group in groups]),
+        view.posterior.values(view.positions_ND[first_row]),
+        [scores[group][0][0] for group in groups],
+        np.array([best(score for _, score in scores[group]) for group in groups]),
         groups.index(group_of[winner.number]),
         groups.index(default) if default is not None else None,
         table.maximize,
@@ -209,25 +217,26 @@ def _odds(table: TrialTable, view: View) -> Odds | None:
     )
 
 
-def _path(table: TrialTable, view: View) -> list[Step]:
-    winner = find_winner(table)
-    if view.posterior is None or winner is None or winner.default_number is None:
+def _path(table: TrialTable, view: View, winner: Winner | None) -> list[Step]:
+    if winner is None or winner.default_number is None or view.centre_D is None:
         return []
-    if view.centre_D is None or not view.fit.trusted:
+    if view.posterior is None or not view.fit.trusted:
         return []
     default = table.by_number(winner.default_number)
     if not inside(view.axes, default):
         return []
-    start_D = np.array([position_of(axis, default) for axis in view.axes])
+    start_D = positions_of(view.axes, [default])[0]
     return path(view.posterior, start_D, view.centre_D, table.maximize, LEVEL)
 
 
-def _failures(columns: list[Column], search: list[TrialRow], seed: int) -> Failures | None:
-    ended = [t for t in search if t.status in ("finished", "pruned", "failed")]
-    axes = [axis_of(column) for column in columns]
+def _failures(table: TrialTable, axes: list[Axis], seed: int) -> Failures | None:
+    """From all search trials that ended; one outside the declared space counts as at its edge."""
+    ended = [
+        t for t in table.trials
+        if t.purpose == "search" and t.status in ("finished", "pruned", "failed")
+    ]  # fmt: skip
     failed_N = np.array([t.status == "failed" for t in ended], dtype=bool)
-    positions_ND = np.array([[position_of(axis, t) for axis in axes] for t in ended], dtype=float)
-    return failures_of(axes, positions_ND.reshape(len(ended), len(axes)), failed_N, seed, LEVEL)
+    return failures_of(axes, positions_of(axes, ended), failed_N, seed, LEVEL)
 
 
 def _best_of_n(table: TrialTable) -> BestOfN | str:
@@ -237,12 +246,12 @@ def _best_of_n(table: TrialTable) -> BestOfN | str:
         if t.purpose == "search" and t.chosen_by != "default"
         and t.status in ("finished", "pruned", "failed")
     ]  # fmt: skip
-    if any(t.chosen_by != "random" for t in drawn):
-        kinds = sorted({t.chosen_by for t in drawn} - {"random"})
-        return (
-            f"trials were chosen by {' and '.join(kinds)}: what n trials are worth can only be "
-            "told from independent random ones (search.sampler: random)"
-        )
+    kinds = {t.chosen_by for t in drawn} - {"random"}
+    if kinds:
+        how = "it is not recorded that all trials were random"
+        if "unknown" not in kinds:
+            how = f"not all trials were random ({' and '.join(sorted(kinds))})"
+        return f"{how}, and only independent ones tell it (search.sampler: random)"
     finished = [t.objective for t in drawn if t.objective is not None]
     if len(finished) < 2:
         return "fewer than two random trials finished"

@@ -1,10 +1,8 @@
 """One offline HTML file, and the same numbers as report.json."""
 
 import json
-import math
 import os
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -12,6 +10,7 @@ from optuna.study import Study
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
+from reports.plain import plain
 from reports.sections import SECTIONS
 from reports.sections.drawing import FigureView
 from reports.trials import read_table
@@ -50,7 +49,7 @@ def write_report(study: Study, folder: str | Path) -> Path:
     )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_finite(result), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    text = json.dumps(plain(result), indent=1, ensure_ascii=False, allow_nan=False)
     _replace(folder / "report.json", text + "\n")
     _replace(folder / "report.html", html)
     return folder / "report.html"
@@ -67,17 +66,6 @@ def _figure_html(view: FigureView, name: str) -> Markup:
             div_id=f"figure-{name}",
         )
     )
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: what is not finite becomes null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _replace(path: Path, text: str) -> None:

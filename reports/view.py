@@ -1,6 +1,6 @@
 """One surrogate of a table: its axes and trials, and whether it may be trusted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +17,6 @@ from reports.sensitivity.surrogate import Posterior, Surrogate
 from reports.sensitivity.terms import Terms
 from reports.sensitivity.trust import r_squared
 from reports.trials import Column, TrialRow, TrialTable
-from reports.winner import find_winner
 
 LEVEL = 0.9
 FEWEST_CONFIGURATIONS = 8
@@ -28,7 +27,10 @@ LEFT_OUT_DRAWS = 10
 
 @dataclass(frozen=True)
 class View:
-    """One surrogate: the axes and trials that it is made of, and what it gives."""
+    """One surrogate: the axes and trials that it is made of, and what it gives.
+
+    `centre` is the winner. posterior and shares are None where too little is known for a surrogate.
+    """
 
     axes: list[Axis]
     rows: list[TrialRow]
@@ -39,6 +41,7 @@ class View:
     shares: Shares | None
     spread: Spread | None
     noise_from: str
+    centre: TrialRow | None
     centre_D: Floats | None
     seed: int
 
@@ -71,79 +74,103 @@ class View:
         return sorted(found, key=lambda pair: -pair.share.estimate)
 
 
-def view_of(table: TrialTable, columns: list[Column], rows: list[TrialRow], seed: int) -> View:
-    """Fits the surrogate of these columns to these rows, as far as they carry one."""
-    axes = [axis_of(column) for column in columns]
-    finished = [t for t in rows if t.status == "finished"]
-    positions_ND = np.array(
-        [[position_of(axis, t) for axis in axes] for t in rows], dtype=float
-    ).reshape(len(rows), len(axes))
+def view_of(
+    table: TrialTable, axes: list[Axis], rows: list[TrialRow], centre: TrialRow | None, seed: int
+) -> View:
+    """Fits the surrogate on these axes to these rows, as far as they carry one."""
+    positions_ND = positions_of(axes, rows)
     keys: dict[tuple[float, ...], int] = {}
     group_N = np.array(
         [keys.setdefault(tuple(np.nan_to_num(p, nan=-1.0)), len(keys)) for p in positions_ND],
         dtype=int,
     )
-    done_N = np.array([t.status == "finished" for t in rows], dtype=bool)
-    configurations = len(set(group_N[done_N].tolist()))
-    conditional = bool(np.isnan(positions_ND).any())
-    repeated = len(finished) > configurations
-    noise_from = "repeated configurations and the surrogate" if repeated else "the surrogate alone"
+    finished = [t for t in rows if t.status == "finished"]
+    configurations = len(set(group_N[_done(rows)].tolist()))
+    told_by = "the surrogate alone"
+    if len(finished) > configurations:
+        told_by = "repeated configurations and the surrogate"
     spread = None
-    if len(keys) and axes and not conditional:
+    if rows and axes and np.isfinite(positions_ND).all():
         _, first = np.unique(group_N, return_index=True)
         spread = spread_of(axes, positions_ND[first], seed)
+    reason = _too_little(table.metric, axes, finished, configurations)
+    view = View(
+        axes=axes,
+        rows=rows,
+        group_N=group_N,
+        positions_ND=positions_ND,
+        fit=Fit(
+            r2=None,
+            ceiling=None,
+            trusted=False,
+            reason=reason,
+            finished=len(finished),
+            pruned=len(rows) - len(finished),
+            configurations=configurations,
+        ),
+        posterior=None,
+        shares=None,
+        spread=spread,
+        noise_from=told_by,
+        centre=centre,
+        centre_D=positions_of(axes, [centre])[0] if centre else None,
+        seed=seed,
+    )
+    return view if reason else _fitted(view, table)
 
-    def give(fit: Fit, posterior: Posterior | None = None, shares: Shares | None = None) -> View:
-        return View(
-            axes, rows, group_N, positions_ND, fit, posterior, shares, spread, noise_from,
-            _centre(table, axes), seed,
-        )  # fmt: skip
 
-    def refuse(reason: str) -> View:
-        pruned = len(rows) - len(finished)
-        return give(Fit(None, None, False, reason, len(finished), pruned, configurations))
-
+def _too_little(
+    metric: str, axes: list[Axis], finished: list[TrialRow], configurations: int
+) -> str:
+    """Why no surrogate can be fitted; empty where one can."""
     if not axes:
-        return refuse("no hyperparameter was searched")
+        return "no hyperparameter was searched"
     if not finished:
-        return refuse("no trial finished")
+        return "no trial finished"
     if len({t.objective for t in finished}) == 1:
-        return refuse(f"every finished trial has the same {table.metric}")
+        return f"every finished trial has the same {metric}"
     if max(abs(t.objective or 0.0) for t in finished) > LARGEST_SCORE:
-        return refuse(f"the {table.metric} is too large to reckon with")
+        return f"the {metric} is too large to reckon with"
     if configurations < FEWEST_CONFIGURATIONS:
-        return refuse(
+        return (
             f"only {configurations} configurations finished, and {FEWEST_CONFIGURATIONS} are the "
             "least that anything can be said from"
         )
-    surrogate = Surrogate(
-        Terms(axes, 800 if len(rows) <= LARGE else 450), positions_ND, *_bounds(table, rows)
-    )
-    large = len(rows) > LARGE
+    return ""
+
+
+def _fitted(view: View, table: TrialTable) -> View:
+    """The view with its surrogate, its shares, and how far they are to be trusted."""
+    large = len(view.rows) > LARGE
+    terms = Terms(view.axes, 450 if large else 800)
+    low_N, high_N = _bounds(table, view.rows)
+    surrogate = Surrogate(terms, view.positions_ND, low_N, high_N)
     posterior, states_CH = surrogate.sample(
-        np.random.default_rng([seed, 11]),
+        np.random.default_rng([view.seed, 11]),
         draws=30 if large else 50,
         warm_up=30 if large else 50,
         functions=5 if large else 3,
     )
     every = max(1, len(states_CH) // LEFT_OUT_DRAWS)
-    fold_N = _folds(group_N)
-    predicted_N, actual_N = surrogate.left_out(states_CH[::every], fold_N)
-    r2 = r_squared(
-        predicted_N[done_N], actual_N[done_N], fold_N[done_N], np.random.default_rng([seed, 12])
+    fold_N = _folds(view.group_N)
+    predicted_N, _ = surrogate.left_out(states_CH[::every], fold_N)
+    r2, squares = r_squared(
+        predicted_N, low_N, high_N, fold_N, np.random.default_rng([view.seed, 12])
     )
-    observed = float(actual_N[done_N].var())
-    ceiling = of_draws(np.maximum(0.0, 1 - posterior.noise_variance_S / observed), LEVEL)
+    noise_S = posterior.noise_variance_S * view.fit.finished
+    ceiling = of_draws(np.maximum(0.0, 1 - noise_S / squares), LEVEL)
     reason = ""
     if r2.estimate <= 0:
         reason = (
             "the surrogate does not predict configurations that it has not seen any better than "
             "their mean does"
         )
-    fit = Fit(
-        r2, ceiling, not reason, reason, len(finished), len(rows) - len(finished), configurations
+    return replace(
+        view,
+        fit=replace(view.fit, r2=r2, ceiling=ceiling, trusted=not reason, reason=reason),
+        posterior=posterior,
+        shares=sobol_shares(posterior, _active(terms, view.positions_ND)),
     )
-    return give(fit, posterior, sobol_shares(posterior, _active(surrogate.terms, positions_ND)))
 
 
 def axis_of(column: Column) -> Axis:
@@ -154,14 +181,22 @@ def axis_of(column: Column) -> Axis:
     )
 
 
-def position_of(axis: Axis, trial: TrialRow) -> float:
-    """Where a trial lies on an axis; NaN where it has no such parameter."""
-    return axis.position(trial.params[axis.name]) if axis.name in trial.params else np.nan
+def positions_of(axes: list[Axis], rows: list[TrialRow]) -> Floats:
+    """Where trials lie on the axes, (N, D); NaN where a trial has no such parameter."""
+    positions = [
+        [axis.position(t.params[axis.name]) if axis.name in t.params else np.nan for axis in axes]
+        for t in rows
+    ]
+    return np.array(positions, dtype=float).reshape(len(rows), len(axes))
 
 
 def inside(axes: list[Axis], trial: TrialRow) -> bool:
     """Whether a trial lies in the declared space; Optuna only warns of an enqueued one outside."""
     return all(axis.holds(trial.params[axis.name]) for axis in axes if axis.name in trial.params)
+
+
+def _done(rows: list[TrialRow]) -> NDArray[np.bool_]:
+    return np.array([t.status == "finished" for t in rows], dtype=bool)
 
 
 def _bounds(table: TrialTable, rows: list[TrialRow]) -> tuple[Floats, Floats]:
@@ -199,10 +234,3 @@ def _active(terms: Terms, positions_ND: Floats) -> Floats | None:
     uses_PD = terms.uses_DP.T.astype(float)
     missing_NP = (~exists_ND).astype(float) @ uses_PD.T
     return np.asarray((missing_NP == 0).mean(axis=0))
-
-
-def _centre(table: TrialTable, axes: list[Axis]) -> Floats | None:
-    winner = find_winner(table)
-    if winner is None:
-        return None
-    return np.array([position_of(axis, table.by_number(winner.number)) for axis in axes])

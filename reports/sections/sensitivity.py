@@ -44,19 +44,22 @@ def draw(data: dict[str, Any]) -> Drawing:
         sentences.append(_all_withheld(ordered))
     if data["failures"]:
         sentences.append(data["failures"]["sentence"])
-    sentences += _odds(data)
+    sentences += [*_odds(data), _best_of_n(data)]
     return Drawing(sentences, figures, _tables(data, ordered))
 
 
 def _trust(data: dict[str, Any]) -> str:
     fit = data["fit"]
-    told = f"{fit['finished']} finished trials"
+    told, notes = f"{fit['finished']} finished trials", []
     if fit["pruned"]:
-        told += f" and {fit['pruned']} pruned ones, each a bound on its score,"
+        told += f" and {fit['pruned']} pruned ones"
+        notes.append("a pruned trial is a bound on its score")
     if data["outside"]:
-        told += f" (without {data['outside']} outside the declared space)"
+        notes.append(f"{data['outside']} outside the declared space are left out")
+    if notes:
+        told += f" ({'; '.join(notes)})"
     if not fit["trusted"]:
-        return f"Shares are withheld: {fit['reason']}. This rests on {told.rstrip(',')}."
+        return f"Shares are withheld: {fit['reason']}. This rests on {told}."
     return (
         f"A model of the score fitted to {told} predicts {_share(fit['r2'])} of the variance of the "
         f"scores of configurations it was not shown; {fit['ceiling']['estimate']:.0%} or so is what "
@@ -105,8 +108,8 @@ def _odds(data: dict[str, Any]) -> list[str]:
         if optimism["estimate"] > 0:
             sentences.append(
                 f"The best score that the search saw is about {score(optimism['estimate'])} "
-                f"({score(optimism['low'])} to {score(optimism['high'])}) better than its configuration really is: luck has a "
-                "part in being first."
+                f"({score(optimism['low'])} to {score(optimism['high'])}) better than its "
+                "configuration really is: luck has a part in being first."
             )
         if odds["beats_default"] is not None:
             gap = odds["over_default"]
@@ -114,15 +117,19 @@ def _odds(data: dict[str, Any]) -> list[str]:
                 f"The winner is better than the default with a probability of "
                 f"{_chance(odds['beats_default'])}; winner minus default is {_gap(gap)}."
             )
-    best = data["best_of_n"]
-    if best:
-        n = best["trials"][-1]
-        text = f"The best of {n} independent random trials is expected to score {score(best['expected'][-1])}"
-        if best["low"]:
-            text += f" ({score(best['low'][-1])} to {score(best['high'][-1])})"
-        half = max(1, n // 2)
-        sentences.append(f"{text}, the best of {half} {score(best['expected'][half - 1])}.")
     return sentences
+
+
+def _best_of_n(data: dict[str, Any]) -> str:
+    best = data["best_of_n"]
+    if not best:
+        return f"What the best of n trials would score is not told: {data['best_of_n_refused']}."
+    n, half = best["trials"][-1], max(1, best["trials"][-1] // 2)
+    expected = score(best["expected"][-1])
+    text = f"The best of {n} independent random trials is expected to score {expected}"
+    if best["low"]:
+        text += f" ({score(best['low'][-1])} to {score(best['high'][-1])})"
+    return f"{text}, the best of {half} {score(best['expected'][half - 1])}."
 
 
 def _figure(ordered: list[dict[str, Any]]) -> FigureView:
@@ -168,7 +175,8 @@ def _tables(data: dict[str, Any], ordered: list[dict[str, Any]]) -> list[TableVi
     if known:
         rows = [
             (_name(p), p["verdict"], _share(p["total"]), _share(p["main"]),
-             _share(p["local"]) if p["local"] else "", _safe(p["safe_range"]) if p["verdict"] != CANNOT_TELL else "not known")
+             _share(p["local"]) if p["local"] else "",
+             _safe(p["safe_range"]) if p["verdict"] != CANNOT_TELL else "not known")
             for p in known
         ]  # fmt: skip
         headers = ("hyperparameter", "verdict", "total share", "alone", "around the winner",

@@ -133,5 +133,4 @@ def _few(posterior: Posterior) -> Posterior:
         posterior.coefficients_PS[:, every],
         posterior.intercept_S[every],
         posterior.noise_variance_S[every],
-        posterior.acceptance,
     )

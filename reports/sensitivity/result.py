@@ -1,9 +1,9 @@
 """What an analysis gives: plain data, the shape of report.json's `sensitivity`."""
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from reports.plain import plain
 from reports.sensitivity.expected_best import BestOfN
 from reports.sensitivity.interval import Interval
 from reports.sensitivity.local import SafeRange, Step
@@ -47,8 +47,9 @@ class Interaction:
 class Fit:
     """How far the surrogate is to be trusted.
 
-    `r2` is the share of the variance of left-out configurations' scores that it predicts,
-    `ceiling` what seed noise leaves possible. Not `trusted`: shares are withheld, for `reason`.
+    `r2` is the share of the variance of left-out configurations' scores that it predicts (of a pruned
+    one, of the distance to its bounds), `ceiling` what seed noise leaves possible. Not `trusted`:
+    shares are withheld, for `reason`.
     """
 
     r2: Interval | None
@@ -99,17 +100,4 @@ class Analysis:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, texts, lists and dicts; what is not finite is None."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return {"schema": SCHEMA, **plain}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    return value.item() if hasattr(value, "item") else str(value)
+        return {"schema": SCHEMA, **plain(asdict(self))}

@@ -47,7 +47,6 @@ class Posterior:
     coefficients_PS: Floats
     intercept_S: Floats
     noise_variance_S: Floats
-    acceptance: float
 
     def values(self, positions_MD: Floats) -> Floats:
         """Each function's score at points, shape (M, S)."""
@@ -106,10 +105,8 @@ class Surrogate:
         noise": an interaction without main effects is easily missed from the first.
         """
         coefficients, intercepts, noises, states = [], [], [], []
-        acceptance = 0.0
         for start_H in (np.zeros(self.hyperparameters), self._all_relevant()):
-            for state_H, probability in self._chain(self._climb(start_H), rng, draws, warm_up):
-                acceptance += probability / (2 * draws)
+            for state_H in self._chain(self._climb(start_H), rng, draws, warm_up):
                 drawn_PS, drawn_S, noise = self._functions(state_H, rng, functions)
                 coefficients.append(drawn_PS * self.unit)
                 intercepts.append(drawn_S * self.unit + self.centre)
@@ -120,14 +117,13 @@ class Surrogate:
             np.concatenate(coefficients, axis=1),
             np.concatenate(intercepts),
             np.concatenate(noises),
-            acceptance,
         )
         return posterior, np.array(states)
 
     def _chain(
         self, state_H: Floats, rng: np.random.Generator, draws: int, warm_up: int
-    ) -> Iterator[tuple[Floats, float]]:
-        """Hyperparameters after the warm-up, each with the probability of its last move."""
+    ) -> Iterator[Floats]:
+        """Hyperparameters after the warm-up."""
         logp, slope_H = self.log_density(state_H)
         log_step, steady, error = math.log(0.2), 0.0, 0.0
         for i in range(warm_up + draws):
@@ -137,7 +133,7 @@ class Surrogate:
             step = math.exp(log_step if i < warm_up else steady) * rng.uniform(0.8, 1.2)
             state_H, logp, slope_H, probability = self._move(state_H, logp, slope_H, step, rng)
             if i >= warm_up:
-                yield state_H, probability
+                yield state_H
                 continue
             # Dual averaging, Hoffman and Gelman 2014, §3.2.
             error += (TARGET_ACCEPTANCE - probability - error) / (i + 11)

@@ -5,22 +5,24 @@ import math
 from reports.sensitivity.interval import Interval
 
 MATTERS, NEGLIGIBLE, CANNOT_TELL = "matters", "negligible", "cannot tell"
-MATTERS_ABOVE = 0.05
+MATTERS_ABOVE = 0.02
 NEGLIGIBLE_BELOW = 0.10
 MOST_NOISE = 0.95
 MOST_FACTOR = 20
 
 
 def verdict_of(total: Interval, noise_share: Interval) -> str:
-    """`matters` where the whole interval of the total share lies above 0.05, `negligible` where it
-    lies below 0.10, otherwise `cannot tell`. Measured in docs/calibration.md.
+    """`negligible` where the whole interval of the total share lies below 0.10, else `matters` where
+    it lies above 0.02, otherwise `cannot tell`. Measured in docs/calibration.md.
 
     Shares are of what the hyperparameters do at all. Where that may be next to nothing (seed noise
     may be 95 % of all variance), a large share of it does not matter yet.
     """
-    if total.low > MATTERS_ABOVE:
-        return MATTERS if noise_share.high < MOST_NOISE else CANNOT_TELL
-    return NEGLIGIBLE if total.high < NEGLIGIBLE_BELOW else CANNOT_TELL
+    if total.high < NEGLIGIBLE_BELOW:
+        return NEGLIGIBLE
+    if total.low > MATTERS_ABOVE and noise_share.high < MOST_NOISE:
+        return MATTERS
+    return CANNOT_TELL
 
 
 def more_trials(total: Interval, trials: int) -> int | None:

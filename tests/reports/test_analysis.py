@@ -224,7 +224,8 @@ def test_points_outside_the_declared_space_are_left_out():
     assert found.fit.finished == 40
     assert found.outside == 2
     assert (
-        "(without 2 outside the declared space)" in sensitivity.draw(found.to_dict()).sentences[0]
+        "(2 outside the declared space are left out)"
+        in sensitivity.draw(found.to_dict()).sentences[0]
     )
     assert found.parameters["rate"].verdict == "matters"
 
@@ -237,7 +238,10 @@ def test_expected_best_is_given_for_random_search_and_refused_for_adaptive():
         t.set_user_attr("chosen_by", "adaptive")
     refused = analyze(study_of(trials))
     assert refused.best_of_n is None
-    assert "chosen by adaptive" in refused.best_of_n_refused
+    assert "not all trials were random (adaptive)" in refused.best_of_n_refused
+    for t in trials:
+        t.set_user_attr("chosen_by", "unknown")
+    assert "not recorded" in analyze(study_of(trials)).best_of_n_refused
 
 
 def test_the_path_leads_from_the_default_to_the_winner():

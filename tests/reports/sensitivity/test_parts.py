@@ -22,11 +22,13 @@ def test_r_squared_of_the_truth_is_1_and_of_the_mean_0():
     rng = np.random.default_rng(0)
     scores = rng.standard_normal(40)
     groups = np.arange(40)
-    assert r_squared(scores, scores, groups, rng).estimate == 1.0
+    assert r_squared(scores, scores, scores, groups, rng)[0].estimate == 1.0
     mean = np.full(40, scores.mean())
-    assert r_squared(mean, scores, groups, rng).estimate == pytest.approx(0.0)
+    r2, squares = r_squared(mean, scores, scores, groups, rng)
+    assert r2.estimate == pytest.approx(0.0)
+    assert squares == pytest.approx(40 * scores.var())
     with pytest.raises(ValueError, match="without variance"):
-        r_squared(mean, np.ones(40), groups, rng)
+        r_squared(mean, np.ones(40), np.ones(40), groups, rng)
 
 
 def test_r_squared_resamples_configurations_not_rows():
@@ -34,9 +36,21 @@ def test_r_squared_resamples_configurations_not_rows():
     rng = np.random.default_rng(1)
     truth = np.repeat(rng.standard_normal(4), 10)
     guess = truth + np.repeat(rng.standard_normal(4) * 0.5, 10)
-    grouped = r_squared(guess, truth, np.repeat(np.arange(4), 10), rng)
-    rows = r_squared(guess, truth, np.arange(40), rng)
+    grouped, _ = r_squared(guess, truth, truth, np.repeat(np.arange(4), 10), rng)
+    rows, _ = r_squared(guess, truth, truth, np.arange(40), rng)
     assert grouped.high - grouped.low > 1.5 * (rows.high - rows.low)
+
+
+def test_r_squared_counts_a_bound_that_was_foreseen():
+    """Two known scores of 1; two trials that lie somewhere below 0. The best constant is 1/2."""
+    low, high = np.array([1.0, 1.0, -np.inf, -2.0]), np.array([1.0, 1.0, 0.0, 0.0])
+    rng = np.random.default_rng(2)
+    r2, squares = r_squared(np.array([1.0, 1.0, -5.0, -1.0]), low, high, np.arange(4), rng)
+    assert (r2.estimate, squares) == (1.0, pytest.approx(1.0))
+    blind, _ = r_squared(np.full(4, 0.5), low, high, np.arange(4), rng)
+    assert blind.estimate == pytest.approx(0.0)
+    too_low, _ = r_squared(np.array([1.0, 1.0, 0.0, -2.5]), low, high, np.arange(4), rng)
+    assert too_low.estimate == pytest.approx(0.75)
 
 
 def test_a_pruned_score_is_bounded_by_what_became_of_others_with_its_early_score():
@@ -140,15 +154,17 @@ def test_verdicts_follow_the_interval():
     sound, empty = Interval(0.5, 0.2, 0.7), Interval(0.9, 0.5, 0.98)
     assert verdict_of(Interval(0.5, 0.2, 0.8), sound) == MATTERS
     assert verdict_of(Interval(0.5, 0.2, 0.8), empty) == CANNOT_TELL
+    assert verdict_of(Interval(0.04, 0.021, 0.3), sound) == MATTERS
     assert verdict_of(Interval(0.01, 0.0, 0.05), sound) == NEGLIGIBLE
+    assert verdict_of(Interval(0.05, 0.03, 0.09), sound) == NEGLIGIBLE
     assert verdict_of(Interval(0.1, 0.01, 0.3), sound) == CANNOT_TELL
 
 
 def test_more_trials_follow_from_the_square_root_law():
     """0.2 with 0.19 below it must come within 0.15: (0.19/0.15)² = 1.6 times the trials."""
-    assert more_trials(Interval(0.2, 0.01, 0.5), 100) == 70
+    assert more_trials(Interval(0.2, 0.01, 0.5), 100) == 20
     assert more_trials(Interval(0.075, 0.0, 0.9), 20) is not None
-    assert more_trials(Interval(0.051, 0.0, 0.9), 20) is None
+    assert more_trials(Interval(0.021, 0.0, 0.9), 20) is None
 
 
 def test_odds_are_the_share_of_functions_in_which_a_configuration_is_best():

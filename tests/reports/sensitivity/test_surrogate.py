@@ -86,7 +86,7 @@ def test_squared_coefficients_are_the_shares():
     coefficients[0] = 1.0
     both = terms.uses_DP[1] & terms.uses_DP[2] & ~terms.uses_DP[0]
     coefficients[np.flatnonzero(both)[0]] = 2.0
-    shares = sobol_shares(Posterior(terms, coefficients, np.zeros(1), np.ones(1), 1.0))
+    shares = sobol_shares(Posterior(terms, coefficients, np.zeros(1), np.ones(1)))
     assert shares.total_DS[:, 0] == pytest.approx([0.2, 0.8, 0.8])
     assert shares.main_DS[:, 0] == pytest.approx([0.2, 0.0, 0.0])
     assert shares.pair_S[1, 2] == pytest.approx([0.8])
