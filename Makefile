@@ -38,8 +38,9 @@ format: $(VENV)/.ready-dev ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tools.reference
 
-bench: $(VENV)/.ready ## measure what one trial costs and where its time goes
+bench: $(VENV)/.ready-dev ## measure what one trial costs and where its time goes, and the size and speed of reports
 	$(BIN)/python bench/trial.py
+	$(BIN)/python bench/report_page.py
 
 calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's intervals hold (half an hour)
 	$(BIN)/python bench/calibration.py --rows runs/calibration.jsonl
@@ -67,4 +68,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt requirements-minilm.txt | $(VENV)
 $(VENV)/.ready-dev: $(VENV)/.ready
 	@echo "setup: installing the test tools"
 	@$(PIP) install -c constraints.txt -e '.[local,sagemaker,dev]'
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  { echo "setup: installing Chromium, for the report's tests"; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "setup: no Chromium could be installed; the report's browser tests will be skipped"
 	@touch $@

@@ -437,10 +437,10 @@ def _rankings(rows: list[dict[str, Any]]) -> str:
             shares = r["rankings"][label]
             true = {p["name"]: p["true"] for p in r["parameters"]}
             top = max(true.values())
-            first.append(true[max(shares, key=lambda name: shares[name])] >= top - SLACK)
+            first.append(bool(true[max(shares, key=lambda name: shares[name])] >= top - SLACK))
             real = [shares.get(name, 0.0) for name, share in true.items() if share >= 0.05]
             dummies = [shares.get(n, 0.0) for n, share in true.items() if share < DUMMY_BELOW]
-            crossed.append(max(dummies) > min(real))
+            crossed.append(bool(max(dummies) > min(real)))
         lines.append(f"| {label} | {len(first)} | {mean(first):.0%} | {mean(crossed):.0%} |")
     return "\n".join(lines)
 

@@ -71,7 +71,8 @@ def main(folder: Path) -> None:
     print(
         f"| pruned trials | {len(pruned)}, {sum(t['wall_seconds'] for t in pruned):.0f} s in all |"
     )
-    print(f"| whole sweep on the clock | {winner['elapsed_seconds'] / 60:.1f} min |")
+    elapsed = result["sections"]["summary"]["elapsed_seconds"]
+    print(f"| whole sweep on the clock | {elapsed / 60:.1f} min |")
 
 
 if __name__ == "__main__":

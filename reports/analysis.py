@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from reports.errors import ReportError
 from reports.sensitivity.axis import Axis
+from reports.sensitivity.effects import EffectMap, around, averaged, together
 from reports.sensitivity.expected_best import BestOfN, expected_best
 from reports.sensitivity.failures import failures_of
 from reports.sensitivity.interval import Interval, of_draws
@@ -33,22 +34,30 @@ from reports.trials import TrialRow, TrialTable, read_table, table_of
 from reports.view import LEVEL, View, axis_of, inside, positions_of, view_of
 from reports.winner import Winner, find_winner
 
+SMALLEST_INTERACTION = 0.02
+MOST_MAPS = 3
 UNIT_METRICS = ("accuracy", "f1", "precision", "recall", "auc", "roc_auc", "balanced_accuracy")
 
 
 def analyze(
-    study: Study | Sequence[FrozenTrial], seed: int = 0, direction: str | None = None
+    study: Study | Sequence[FrozenTrial],
+    seed: int = 0,
+    direction: str | None = None,
+    objective: int = 1,
 ) -> Analysis:
     """What the trials of a study (or a list of trials, with their direction) say.
 
-    The same trials and seed give the same numbers on the same machine. Raises ReportError for
-    several objectives, or for a list of trials without "maximize" or "minimize".
+    The same trials and seed give the same numbers on the same machine. Of several objectives, it is
+    about the one of number `objective`. Raises ReportError where there is no such objective, or for a
+    list of trials without "maximize" or "minimize".
     """
     if isinstance(study, Study):
-        return analyze_table(read_table(study), seed)
+        return analyze_table(read_table(study, objective), seed)
     if direction not in ("maximize", "minimize"):
         raise ReportError("a list of trials needs direction='maximize' or 'minimize'")
-    return analyze_table(table_of(study, maximize=direction == "maximize"), seed)
+    return analyze_table(
+        table_of(study, maximize=direction == "maximize", objective=objective), seed
+    )
 
 
 def analyze_table(table: TrialTable, seed: int = 0) -> Analysis:
@@ -76,6 +85,7 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
         outside=len(scored) - len(rows),
         parameters=_parameters(table, view),
         interactions=view.interactions(),
+        maps=_maps(view),
         noise_share=view.noise_share(),
         noise_sd=noise_sd,
         noise_from=view.noise_from,
@@ -87,6 +97,18 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
         best_of_n=best if isinstance(best, BestOfN) else None,
         best_of_n_refused=best if isinstance(best, str) else "",
     )
+
+
+def _maps(view: View) -> list[EffectMap]:
+    """Maps of the pairs that do most together."""
+    if view.posterior is None:
+        return []
+    pairs = [pair for pair in view.interactions() if pair.share.estimate >= SMALLEST_INTERACTION]
+    numbers = {axis.name: j for j, axis in enumerate(view.axes)}
+    return [
+        together(view.posterior, (numbers[pair.names[0]], numbers[pair.names[1]]), LEVEL)
+        for pair in pairs[:MOST_MAPS]
+    ]
 
 
 def _parameters(table: TrialTable, view: View) -> dict[str, Parameter]:
@@ -132,6 +154,8 @@ def _parameter(
         sentence=f"{name} has only one value in this space.",
         more_trials=None,
         safe_range=None,
+        effect=None,
+        around=None,
         active_in=active,
         conditional=0 < active < everywhere,
     )
@@ -155,11 +179,12 @@ def _parameter(
     more_needed = more_trials(total, view.fit.finished) if verdict == CANNOT_TELL else None
     if more_needed is not None and active < everywhere:  # only some of them will have it
         more_needed = 10 * round(more_needed * everywhere / active / 10)
-    local = safe = None
+    local = safe = at_winner = None
     if view.centre_D is not None and np.isfinite(view.centre_D[j]):
         local = view.around_winner[j]
         noise_sd = float(np.sqrt(view.posterior.noise_variance_S).mean())
         safe = safe_range(view.posterior, j, view.centre_D, maximize, noise_sd)
+        at_winner = around(view.posterior, j, view.centre_D, LEVEL)
     return replace(
         blank,
         main=main,
@@ -169,6 +194,8 @@ def _parameter(
         sentence=_sentence(name + where, main, total, verdict, more_needed),
         more_trials=more_needed,
         safe_range=safe,
+        effect=averaged(view.posterior, j, LEVEL),
+        around=at_winner,
     )
 
 

@@ -15,6 +15,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from reports.errors import ReportError
+from reports.wording import counted
 
 STATUSES = ("finished", "pruned", "failed", "interrupted", "running", "waiting")
 
@@ -56,10 +57,20 @@ class TrialRow:
     arguments: list[str] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def last_score(self) -> float | None:
+        """The objective; of a pruned trial, the last score that it reported."""
+        if self.status == "pruned" and self.curve:
+            return self.curve[-1][1]
+        return self.objective
+
 
 @dataclass(frozen=True)
 class TrialTable:
-    """All trials of a study, its parameters and the facts about the run."""
+    """All trials of a study, its parameters and the facts about the run.
+
+    Of a study with several `objectives`, the scores are those of the one of number `objective`.
+    """
 
     name: str
     metric: str
@@ -68,6 +79,8 @@ class TrialTable:
     columns: list[Column]
     trials: list[TrialRow]
     facts: dict[str, Any]
+    objective: int = 1
+    objectives: int = 1
 
     def by_number(self, number: int) -> TrialRow:
         """The trial of this number."""
@@ -94,18 +107,26 @@ class TrialTable:
         return sum(t.status == status for t in self.trials)
 
 
-def read_table(study: Study) -> TrialTable:
-    """The table of any Optuna study with one objective; ReportError for several."""
-    if len(study.directions) != 1:
-        raise ReportError(
-            f"study {study.study_name} has {len(study.directions)} objectives; "
-            "a report compares trials by one"
-        )
+def read_table(study: Study, objective: int = 1) -> TrialTable:
+    """The table of any Optuna study; of several objectives, the one of this number, from 1.
+
+    Raises ReportError where the study has no such objective.
+    """
+    count = len(study.directions)
+    if not 1 <= objective <= count:
+        has = counted(count, "objective")
+        raise ReportError(f"study {study.study_name} has {has}; there is no number {objective}")
+    names = study.metric_names
+    attributes = dict(study.user_attrs)
+    if names and "metric" not in attributes:
+        attributes["metric"] = names[objective - 1]
     return table_of(
         study.get_trials(deepcopy=False),
-        maximize=study.direction == StudyDirection.MAXIMIZE,
+        maximize=study.directions[objective - 1] == StudyDirection.MAXIMIZE,
         name=study.study_name,
-        attributes=study.user_attrs,
+        attributes=attributes,
+        objective=objective,
+        objectives=count,
     )
 
 
@@ -114,18 +135,23 @@ def table_of(
     maximize: bool,
     name: str = "trials",
     attributes: Mapping[str, Any] | None = None,
+    objective: int = 1,
+    objectives: int = 1,
 ) -> TrialTable:
     """The table of Optuna's trials, whatever study they are from."""
     attributes = attributes or {}
+    metric = "objective" if objectives == 1 else f"objective {objective}"
     return TrialTable(
         name=name,
-        metric=str(attributes.get("metric", "objective")),
+        metric=str(attributes.get("metric", metric)),
         maximize=maximize,
         steps_are_percent="schema" in attributes
         and not any(t.user_attrs.get("steps") == "evaluations" for t in frozen),
         columns=_columns(frozen),
-        trials=_with_beginnings(_numbered([_row(t) for t in frozen])),
+        trials=_with_beginnings(_numbered([_row(t, objective) for t in frozen])),
         facts=dict(attributes),
+        objective=objective,
+        objectives=objectives,
     )
 
 
@@ -180,7 +206,7 @@ def _column(name: str, distribution: BaseDistribution) -> Column:
     )
 
 
-def _row(trial: FrozenTrial) -> TrialRow:
+def _row(trial: FrozenTrial, number: int) -> TrialRow:
     attributes: Mapping[str, Any] = trial.user_attrs
     status = {
         TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
@@ -188,7 +214,8 @@ def _row(trial: FrozenTrial) -> TrialRow:
     }[trial.state]  # fmt: skip
     if status == "failed" and attributes.get("outcome") == "interrupted":
         status = "interrupted"
-    objective = trial.value if trial.state == TrialState.COMPLETE else None
+    scores = trial.values if trial.state == TrialState.COMPLETE else None
+    objective = scores[number - 1] if scores else None
     if objective is not None and not math.isfinite(objective):
         status, objective = "failed", None
     seconds = as_number(attributes.get("wall_seconds"))
@@ -196,6 +223,9 @@ def _row(trial: FrozenTrial) -> TrialRow:
     if seconds is None and trial.duration is not None and status != "interrupted":
         seconds = trial.duration.total_seconds()
     metrics = attributes.get("metrics")
+    metrics = dict(metrics) if isinstance(metrics, dict) else {}
+    if scores and len(scores) > 1:
+        metrics |= {f"objective {i}": score for i, score in enumerate(scores, start=1)}
     return TrialRow(
         number=trial.number,
         status=status,
@@ -219,7 +249,7 @@ def _row(trial: FrozenTrial) -> TrialRow:
         failure=str(attributes.get("failure", "")),
         stderr_tail=_as_lines(attributes.get("stderr_tail")),
         arguments=_as_lines(attributes.get("arguments")),
-        metrics=dict(metrics) if isinstance(metrics, dict) else {},
+        metrics=metrics,
     )
 
 

@@ -1,10 +1,11 @@
 """Which configuration won, and what its confirmation on fresh seeds says of it."""
 
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from reports.trials import TrialTable
+from reports.wording import score, seeds, shown, spread
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,8 @@ def confirmed_scores(table: TrialTable) -> dict[int, dict[int, float]]:
 
 def describe_winner(table: TrialTable, winner: Winner) -> str:
     """The winner in one line for a terminal."""
-    shown = " ".join(
-        f"{k}={v:.3g}" if isinstance(v, float) else f"{k}={v}" for k, v in winner.params.items()
-    )
-    text = f"trial {winner.number}, {table.metric} {score(winner.score)} ({shown})"
+    params = " ".join(f"{name}={shown(value)}" for name, value in winner.params.items())
+    text = f"trial {winner.number}, {table.metric} {score(winner.score)} ({params})"
     if winner.is_default:
         text += ", the default configuration"
     if not winner.confirmed:
@@ -78,18 +77,3 @@ def describe_winner(table: TrialTable, winner: Winner) -> str:
     if winner.default_confirmed and not winner.is_default:
         text += f", the default {spread(winner.default_confirmed)}"
     return text
-
-
-def score(value: float) -> str:
-    """A score as text: four decimals, or four significant digits where those say nothing."""
-    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
-
-
-def spread(values: list[float]) -> str:
-    """`0.8123 ± 0.0102` (standard deviation over seeds), or the one value."""
-    return score(mean(values)) + (f" ± {score(stdev(values))}" if len(values) > 1 else "")
-
-
-def seeds(values: list[float]) -> str:
-    """`2 fresh seeds`."""
-    return f"{len(values)} fresh seeds" if len(values) > 1 else "1 fresh seed"

@@ -13,7 +13,8 @@ import typer
 from reports.errors import ReportError
 from train_script.errors import ScriptError
 from tuner.cli_exchange import bring, export
-from tuner.cli_results import Run, fetch_winner, load_ledger, print_best, write_report_of, writing
+from tuner.cli_report import report
+from tuner.cli_results import Run, fetch_winner, load_ledger, print_best, write_report_of
 from tuner.errors import RunFolderError, SweepError, TunerError
 
 if TYPE_CHECKING:
@@ -216,44 +217,7 @@ def best(
         fetch_winner(ledger, find_run(run), fetch)
 
 
-@app.command()
-def report(
-    run: Annotated[
-        str | None, typer.Argument(help="A run folder, its name, or its sweep file.")
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Any Optuna storage, as in sqlite:///study.db.")
-    ] = None,
-    study: Annotated[str | None, typer.Option(help="The study's name in --storage.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The folder to write to; left out: the run's, or this one.")
-    ] = None,
-) -> None:
-    """Write report.html and report.json, of a run or of any Optuna study.
-
-    Examples:
-      tuner report runs/demo
-
-      tuner report --storage sqlite:///study.db --study my-study --out my-report
-    """
-    from tuner.ledger import Ledger
-
-    if (run is None) == (storage is None):
-        raise TunerError("name a run, or --storage with --study")
-    if run is not None:
-        from tuner.run_folder import find_run
-
-        folder = find_run(run)
-        target = write_report_of(load_ledger(run), folder, out)
-    else:
-        assert storage is not None
-        from reports import write_report
-
-        ledger = Ledger.load(storage, study)
-        target = writing(out or Path("."), lambda path: write_report(ledger.study, path))
-    print(f"report: {target / 'report.html'}")
-
-
+app.command()(report)
 app.command()(export)
 
 

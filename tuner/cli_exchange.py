@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli_results import Run, load_ledger, print_best, write_report_of
-from tuner.errors import RunFolderError, TunerError
+from tuner.errors import RunFolderError
 
 if TYPE_CHECKING:
     from tuner.ledger import Ledger
@@ -94,27 +94,13 @@ def import_csv(
     """
     from tuner.exchange import tables
 
-    header, rows = tables.read_rows(file)
+    table = tables.read_table(file, objective, direction, param or [], log or [])
     name = file.stem
-    if tables.is_ours(header):
-        trials = tables.trials_of_ours(file, rows)
-        metric, direction = rows[0][1]["metric"], rows[0][1]["direction"]
-    else:
-        if objective is None:
-            raise TunerError(
-                f"{file} is not from `tuner export`: name the column of the score with --objective "
-                f"(it has {', '.join(header)})"
-            )
-        trials = tables.trials_of_theirs(file, header, rows, objective, param or [], log or [])
-        metric = objective
-    if direction not in ("maximize", "minimize"):
-        raise TunerError("--direction must be maximize or minimize")
     target = out or Path("runs") / _as_folder(name)
-    folder, ledger = _import_into(target, name, {"csv": str(file)}, direction, fresh=True)
-    ledger.set("metric", metric)
-    for trial in trials:
-        ledger.study.add_trial(trial)
-    _say_imported(len(trials), f"trials of {file}", ledger, folder)
+    folder, ledger = _import_into(target, name, {"csv": str(file)}, table.direction, fresh=True)
+    ledger.set("metric", table.metric)
+    ledger.study.add_trials(table.trials)
+    _say_imported(len(table.trials), f"trials of {file}", ledger, folder)
 
 
 def export(run: Run, file: Annotated[Path, typer.Argument(help="The CSV file to write.")]) -> None:

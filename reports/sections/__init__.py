@@ -1,22 +1,29 @@
 """The report's sections, in their order. A new one is a file beside this one and a line here.
 
-A section is a module with NAME, TITLE, `compute(table)`, which gives plain data (it goes into
+A section is a module with NAME, TITLE, `compute(table, analysis)`, which gives plain data (it goes into
 report.json as it is), and `draw(data)`, which turns that data into sentences, figures and tables.
 """
 
 from types import ModuleType
 
 from reports.sections import (
+    budget,
+    cost,
     curves,
+    effects,
     history,
+    interactions,
     parallel,
-    parameters,
+    path,
     provenance,
+    robustness,
     sensitivity,
+    summary,
     trials,
     winner,
 )
 
 SECTIONS: list[ModuleType] = [
-    winner, sensitivity, history, parameters, parallel, curves, trials, provenance,
+    summary, winner, sensitivity, effects, interactions, robustness, path, history, curves, parallel,
+    cost, budget, trials, provenance,
 ]  # fmt: skip

@@ -4,24 +4,40 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from reports.sections.drawing import BLUE, GREEN, GREY, RED, Drawing, FigureView, axis_title, styled
+from reports.sections.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    Drawing,
+    FigureView,
+    TableView,
+    axis_title,
+    drawn_of,
+    styled,
+    thinned,
+)
+from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
+from reports.wording import score
 
 NAME, TITLE = "curves", "Learning curves"
+MOST_CURVES = 200
+COLOURS = {"finished": BLUE, "pruned": GREY, "failed": RED, "confirmation": GREEN}
 
 
-def compute(table: TrialTable) -> dict[str, Any]:
-    """Each trial's evaluations, with its status."""
+def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
+    """Each trial's evaluations, with its status; of very many trials, some."""
+    curves = [
+        {"trial": t.number, "status": t.status, "purpose": t.purpose, "curve": t.curve}
+        for t in table.trials
+        if t.curve
+    ]
     return {
-        "metric": table.metric,
-        "maximize": table.maximize,
+        "metric": table.metric, "maximize": table.maximize,
         "steps_are_percent": table.steps_are_percent,
-        "curves": [
-            {"trial": t.number, "status": t.status, "purpose": t.purpose, "curve": t.curve}
-            for t in table.trials
-            if t.curve
-        ],
-    }
+        "curves": thinned(curves, MOST_CURVES), "with_curve": len(curves),
+    }  # fmt: skip
 
 
 def draw(data: dict[str, Any]) -> Drawing:
@@ -29,19 +45,25 @@ def draw(data: dict[str, Any]) -> Drawing:
     if not data["curves"]:
         return Drawing(["No trial reported a score before its end."])
     figure = go.Figure()
-    shown_groups: set[str] = set()
+    groups: dict[str, list[dict[str, Any]]] = {}
     for item in data["curves"]:
-        group, colour = _group(item)
-        x = [step for step, _ in item["curve"]]
-        y = [value for _, value in item["curve"]]
-        symbols = ["circle"] * (len(x) - 1) + ["x" if item["status"] == "pruned" else "circle"]
+        group = "confirmation" if item["purpose"] == "confirm" else item["status"]
+        groups.setdefault(group, []).append(item)
+    for group, part in groups.items():
+        # One trace for a group: a gap ends each trial's line.
+        x, y, texts, symbols = [], [], [], []
+        for item in part:
+            x += [*(step for step, _ in item["curve"]), None]
+            y += [*(value for _, value in item["curve"]), None]
+            texts += [f"trial {item['trial']}, {item['status']}"] * (len(item["curve"]) + 1)
+            end = "x" if item["status"] == "pruned" else "circle"
+            symbols += ["circle"] * (len(item["curve"]) - 1) + [end, "circle"]
         figure.add_scatter(
-            x=x, y=y, mode="lines+markers", name=group, legendgroup=group,
-            showlegend=group not in shown_groups, opacity=0.75,
-            line={"color": colour, "width": 1.5}, marker={"size": 7, "symbol": symbols},
-            hovertemplate=f"trial {item['trial']}, {item['status']}<br>%{{y:.4f}}<extra></extra>",
+            x=x, y=y, mode="lines+markers", name=group, opacity=0.75, text=texts,
+            line={"color": COLOURS.get(group, GREY), "width": 1.5},
+            marker={"size": 7, "symbol": symbols},
+            hovertemplate="%{text}<br>%{y:.4f}<extra></extra>",
         )  # fmt: skip
-        shown_groups.add(group)
     percent = data["steps_are_percent"]
     figure.update_xaxes(
         title="share of the schedule (%)" if percent else "step", rangemode="tozero"
@@ -49,17 +71,19 @@ def draw(data: dict[str, Any]) -> Drawing:
     figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]))
     pruned = sum(item["status"] == "pruned" for item in data["curves"])
     description = f"Learning curves of {len(data['curves'])} trials, of which {pruned} were pruned."
-    sentences = []
+    sentences = drawn_of(len(data["curves"]), data["with_curve"], "curves")
+    if pruned:
+        sentences.append("A cross marks where a trial was pruned.")
     if percent:
         sentences.append(
             "Trials with different numbers of epochs compare at equal shares of their schedule, "
             "because the learning rate falls along the schedule."
         )
-    return Drawing(sentences, [FigureView(styled(figure), description)])
-
-
-def _group(item: dict[str, Any]) -> tuple[str, str]:
-    if item["purpose"] == "confirm":
-        return "confirmation", GREEN
-    colours = {"finished": BLUE, "pruned": GREY, "failed": RED}
-    return item["status"], colours.get(item["status"], GREY)
+    unit = " %" if percent else ""
+    rows = [
+        (item["trial"], item["status"],
+         ", ".join(f"{score(value)} at {step:g}{unit}" for step, value in thinned(item["curve"], 8)))
+        for item in data["curves"]
+    ]  # fmt: skip
+    table = TableView("Learning curves", ("trial", "status", data["metric"]), rows)
+    return Drawing(sentences, [FigureView(styled(figure), description, table)])

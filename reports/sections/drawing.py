@@ -6,46 +6,64 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-# Okabe and Ito 2008: told apart with every common colour blindness.
+# Okabe and Ito 2008: told apart with every common colour blindness. Middle tones, so that each has
+# enough contrast on white and on black.
 BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-GREY = "#6B7280"
+GREY = "#7A828E"
+BAND = "rgba(0, 114, 178, 0.18)"
+SCALE = "Cividis"
 SOURCE_COLOURS = {
     "default": RED, "space-filling": ORANGE, "random": PINK, "grid": ORANGE, "adaptive": BLUE,
     "confirmation": GREEN,
 }  # fmt: skip
+MOST_DRAWN = 1000
 
 
 @dataclass(frozen=True)
 class TableView:
-    """A table with a caption; the cells are text or numbers, escaped when they are shown."""
+    """A table with a caption; the cells are text or numbers, escaped when they are shown.
+
+    One with a `name` is made to be sorted and filtered by page.js.
+    """
 
     caption: str
     headers: Sequence[str]
     rows: Sequence[Sequence[Any]]
+    name: str = ""
 
 
 @dataclass(frozen=True)
 class FigureView:
-    """A figure and what it shows in words, for those who cannot see it."""
+    """A figure, what it shows in words, and its numbers: for those who cannot see it, and to check."""
 
     figure: go.Figure
     description: str
+    table: TableView
+
+
+@dataclass(frozen=True)
+class Linked:
+    """A sentence that rests on the section of this name."""
+
+    text: str
+    section: str
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A section as it is shown: sentences, then figures, then tables."""
+    """A section as it is shown: sentences, what to do next, figures, tables."""
 
-    sentences: list[str] = field(default_factory=list)
+    sentences: Sequence[str | Linked] = field(default_factory=list)
     figures: list[FigureView] = field(default_factory=list)
     tables: list[TableView] = field(default_factory=list)
+    steps: Sequence[str | Linked] = field(default_factory=list)
 
 
 def styled(figure: go.Figure, height: int = 380) -> go.Figure:
-    """One look for every figure."""
+    """One look for every figure; colours of text and lines follow the page (see page.js)."""
     figure.update_layout(
-        template="plotly_white", height=height, margin={"l": 60, "r": 20, "t": 30, "b": 50},
-        font={"family": "system-ui, sans-serif", "size": 13}, hovermode="closest",
+        template={}, height=height, margin={"l": 60, "r": 20, "t": 30, "b": 50},
+        hovermode="closest",
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
     )  # fmt: skip
     return figure
@@ -56,20 +74,36 @@ def axis_title(metric: str, maximize: bool) -> str:
     return f"{metric} ({'higher' if maximize else 'lower'} is better)"
 
 
-def shown(value: Any) -> str:
-    """A value in few characters; floats with four significant digits."""
-    if isinstance(value, bool) or not isinstance(value, float):
-        return str(value)
-    return f"{value:.4g}"
+def parameter_axis(column: dict[str, Any]) -> dict[str, Any]:
+    """The axis of one hyperparameter (a Column's fields): its name and its scale."""
+    axis: dict[str, Any] = {"title": {"text": column["name"] + (" (log)" if column["log"] else "")}}
+    if column["kind"] == "choice":
+        order = [str(choice) for choice in column["choices"]]
+        return axis | {"type": "category", "categoryorder": "array", "categoryarray": order}
+    if column["log"]:
+        wide = column["high"] > 30 * column["low"]
+        small = column["high"] < 0.1
+        ticks = {"dtick": 1 if wide else "D2", "tickformat": ".0e" if small else "~g"}
+        return axis | {"type": "log"} | ticks
+    if column["kind"] == "int" and (column["high"] or 0) - (column["low"] or 0) <= 12:
+        return axis | {"dtick": 1}
+    return axis
 
 
-def minutes(seconds: float | None) -> str:
-    """`42 s`, `3 min 05 s` or `2 h 10 min`."""
-    if seconds is None:
-        return ""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+def on_axis(column: dict[str, Any], value: Any) -> Any:
+    """A value as plotly places it: choices by their text."""
+    return str(value) if column["kind"] == "choice" else value
+
+
+def thinned(items: Sequence[Any], most: int = MOST_DRAWN) -> list[Any]:
+    """At most `most` of them, evenly taken, the first and last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def drawn_of(drawn: int, total: int, what: str = "trials") -> list[str]:
+    """Says that only some are drawn, where it is so."""
+    if drawn >= total:
+        return []
+    return [f"{drawn:,} of the {total:,} {what} are drawn, evenly taken; the numbers rest on all."]

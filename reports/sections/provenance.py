@@ -1,18 +1,24 @@
 """Where the numbers come from: sweep, data, code, versions, machine."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from reports.sections.drawing import Drawing, TableView
+from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
+from reports.wording import counted, dollars
 
 NAME, TITLE = "provenance", "Where this comes from"
+MOST_SEEDS = 50
 
 
-def compute(table: TrialTable) -> dict[str, Any]:
+def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The run's facts as the ledger holds them; few for studies that were not made here."""
     known = ("sweep", "script", "code_sha256", "data", "machine", "imported")
     facts = {"study": table.name} | {key: table.facts[key] for key in known if key in table.facts}
+    facts["chosen_by"] = dict(Counter(t.chosen_by for t in table.trials))
+    facts["seeds"] = sorted({t.seed for t in table.trials if t.seed is not None})[:MOST_SEEDS]
     return facts | ({"aws": on_aws} if (on_aws := _on_aws(table)) else {})
 
 
@@ -39,6 +45,10 @@ def _on_aws(table: TrialTable) -> dict[str, Any]:
 def draw(data: dict[str, Any]) -> Drawing:
     """A table of facts."""
     rows: list[tuple[str, str]] = [("study", str(data["study"]))]
+    kinds = "; ".join(f"{counted(n, 'trial')} by {kind}" for kind, n in data["chosen_by"].items())
+    rows += [("points chosen", kinds)] if kinds else []
+    if data["seeds"]:
+        rows.append(("training seeds", ", ".join(map(str, data["seeds"]))))
     if "script" in data:
         rows.append(("script", str(data["script"])))
     if "code_sha256" in data:
@@ -79,8 +89,3 @@ def _rows_of_aws(aws: dict[str, Any]) -> list[tuple[str, str]]:
         ("cost", cost),
     ]
     return [(what, text) for what, text in rows if text]
-
-
-def dollars(amount: float) -> str:
-    """`$12.30`; four digits below a dollar, where two say nothing."""
-    return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"

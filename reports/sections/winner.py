@@ -1,17 +1,32 @@
-"""The winner, what its confirmation says, and what the sweep was."""
+"""The winner, and what its confirmation on fresh seeds says."""
 
+from dataclasses import asdict
+from statistics import mean
 from typing import Any
 
-from reports.sections.drawing import Drawing, TableView, minutes, shown
+import plotly.graph_objects as go
+
+from reports.sections.drawing import (
+    BLUE,
+    GREEN,
+    RED,
+    Drawing,
+    FigureView,
+    TableView,
+    axis_title,
+    styled,
+)
 from reports.sensitivity.difference import difference
+from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
-from reports.trials import STATUSES, TrialTable, as_number
-from reports.winner import Winner, confirmed_scores, find_winner, score, seeds, spread
+from reports.trials import TrialTable
+from reports.winner import Winner, confirmed_scores, find_winner
+from reports.wording import between, chance, gap, score, seeds, shown, spread
 
 NAME, TITLE = "winner", "The winner"
 
 
-def compute(table: TrialTable) -> dict[str, Any]:
+def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The winning configuration, its scores on fresh seeds, the default's, and the seed noise.
 
     The default's search run was chosen by no score, so it counts among the default's seeds; that of
@@ -39,7 +54,6 @@ def compute(table: TrialTable) -> dict[str, Any]:
             for number, scores in again.items()
             if winner is not None
         ],
-        "counts": {purpose: _counts(table, purpose) for purpose in ("search", "confirm")},
         "search_scores": {"lowest": min(finished), "highest": max(finished)} if finished else None,
         "as_good_in_search": [
             t.number
@@ -49,14 +63,8 @@ def compute(table: TrialTable) -> dict[str, Any]:
             and t.params != winner.params
             and t.number not in again
         ],
-        "trial_seconds": round(sum(t.wall_seconds or 0.0 for t in table.trials), 3),
-        "elapsed_seconds": as_number(table.facts.get("elapsed_seconds")),
+        "odds": asdict(analysis.odds) if analysis.odds and analysis.fit.trusted else None,
     }
-
-
-def _counts(table: TrialTable, purpose: str) -> dict[str, int]:
-    found = [t.status for t in table.trials if t.purpose == purpose]
-    return {status: found.count(status) for status in STATUSES if status in found}
 
 
 def _lost(table: TrialTable) -> int:
@@ -77,24 +85,24 @@ def _confirmed_row(
     winner: Winner,
 ) -> dict[str, Any]:
     """One configuration on its fresh seeds, and how far it is from the winner."""
-    gap = None
+    away = None
     if number != winner.number and winner.number in unselected:
-        gap = difference(unselected[number], unselected[winner.number])
+        away = difference(unselected[number], unselected[winner.number])
     trial = next((t for t in table.trials if t.number == number), None)
     return {
         "trial": number,
         "chosen_by": trial.chosen_by if trial else "",
+        "search_score": trial.objective if trial else None,
         "scores": scores,
-        "from_winner": vars(gap) if gap else None,
+        "from_winner": vars(away) if away else None,
     }
 
 
 def draw(data: dict[str, Any]) -> Drawing:
     """The answer in sentences and the winner's parameters in a table."""
-    ran = _what_ran(data)
     winner = data["winner"]
     if winner is None:
-        return Drawing(["No search trial has finished, so there is no winner yet.", ran])
+        return Drawing(["No search trial has finished, so there is no winner yet."])
     sentences = _verdict(winner, data)
     if data["as_good_in_search"]:
         others = ", ".join(map(str, data["as_good_in_search"]))
@@ -108,25 +116,75 @@ def draw(data: dict[str, Any]) -> Drawing:
             f"The finished search trials range from {score(scores['lowest'])} to "
             f"{score(scores['highest'])}."
         )
+    sentences += _odds(data)
     rows = [(name, shown(value)) for name, value in winner["params"].items()]
     tables = [TableView("The winning configuration", ("parameter", "value"), rows)]
-    if len(data["confirmed"]) > 1:
-        tables.append(_confirmed_table(data))
-    return Drawing([*sentences, ran], tables=tables)
+    if data["odds"] and len(data["odds"]["contenders"]) > 1:
+        tables.append(_odds_table(data))
+    figures = [_seeds_figure(data)] if data["confirmed"] else []
+    return Drawing(sentences, figures, tables)
 
 
-def _what_ran(data: dict[str, Any]) -> str:
-    parts = []
-    for purpose, words in (("search", "search trial"), ("confirm", "confirmation run")):
-        counts = data["counts"][purpose]
-        if counts:
-            detail = ", ".join(f"{n} {status}" for status, n in counts.items())
-            total = sum(counts.values())
-            parts.append(f"{total} {words}{'s' if total > 1 else ''} ({detail})")
-    text = f"{'; '.join(parts) or 'No trial'}. Trial time {minutes(data['trial_seconds'])} in all"
-    if data["elapsed_seconds"]:
-        text += f", {minutes(data['elapsed_seconds'])} on the clock"
-    return f"{text}."
+def _odds(data: dict[str, Any]) -> list[str]:
+    """What the surrogate says of the configurations that ran, from all trials together."""
+    odds, sentences = data["odds"], []
+    if not odds or not odds["contenders"]:
+        return []
+    top, optimism = odds["contenders"][0], odds["optimism"]
+    sentences.append(
+        f"Taking all trials together, trial {top['trial']} is the likeliest to be really the best "
+        f"of the configurations that ran ({top['probability_best']:.0%})."
+    )
+    if optimism["estimate"] > 0:
+        sentences.append(
+            f"The best score that the search saw is about {between(optimism)} better than its "
+            "configuration really is: luck has a part in being first."
+        )
+    if odds["beats_default"] is not None:
+        sentences.append(
+            f"The winner is better than the default with a probability of "
+            f"{chance(odds['beats_default'])}; winner minus default is {gap(odds['over_default'])}."
+        )
+    return sentences
+
+
+def _odds_table(data: dict[str, Any]) -> TableView:
+    rows = [
+        (c["trial"], f"{c['probability_best']:.0%}", between(c["score"]))
+        for c in data["odds"]["contenders"]
+    ]
+    headers = ("trial", "really the best", "its true score, probably (90% interval)")
+    return TableView("Which configuration is the best", headers, rows)
+
+
+def _seeds_figure(data: dict[str, Any]) -> FigureView:
+    """Every run of the configurations that ran again: the search's, and those on fresh seeds."""
+    names = [f"trial {row['trial']}" for row in data["confirmed"]]
+    figure = go.Figure()
+    figure.add_scatter(
+        x=[value for row in data["confirmed"] for value in row["scores"]],
+        y=[name for name, row in zip(names, data["confirmed"], strict=True) for _ in row["scores"]],
+        mode="markers", name="fresh seed", marker={"size": 10, "color": GREEN, "opacity": 0.85},
+        hovertemplate="%{y}: %{x:.4f}<extra>fresh seed</extra>",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[mean(row["scores"]) for row in data["confirmed"]], y=names, mode="markers",
+        name="their mean", hovertemplate="%{y}: %{x:.4f}<extra>mean</extra>",
+        marker={"size": 16, "symbol": "line-ns", "line": {"width": 3, "color": RED}},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=[row["search_score"] for row in data["confirmed"]], y=names, mode="markers",
+        name="in the search", marker={"size": 10, "symbol": "circle-open", "color": BLUE},
+        hovertemplate="%{y}: %{x:.4f}<extra>in the search</extra>",
+    )  # fmt: skip
+    styled(figure, 130 + 40 * len(names))
+    figure.update_xaxes(title=axis_title(data["metric"], data["maximize"]))
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    runs = sum(len(row["scores"]) for row in data["confirmed"])
+    description = (
+        f"The spread over seeds: {runs} runs of {len(names)} configurations on fresh seeds."
+    )
+    return FigureView(figure, description, _confirmed_table(data))
 
 
 def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
@@ -188,28 +246,27 @@ def _against_default(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         f"The default configuration scored {score(winner['default_score'])} in the search and "
         f"{spread(row['scores'])} on {seeds(row['scores'])}"
     )
-    gap = row["from_winner"]
-    if gap is None:
+    away = row["from_winner"]
+    if away is None:
         return [f"{text}; so few runs cannot tell the two apart."]
-    better = gap["high"] < 0 if data["maximize"] else gap["low"] > 0
+    better = away["high"] < 0 if data["maximize"] else away["low"] > 0
     verdict = (
         "on this validation split the winner is better than the default"
         if better
         else "these runs cannot tell whether the winner is better than the default; more seeds would"
     )
     return [
-        f"{text}. It is {gap['estimate']:+.4f} from the winner ({gap['level']:.0%} interval "
-        f"{gap['low']:+.4f} to {gap['high']:+.4f}, its search run counted among its seeds): {verdict}."
+        f"{text}. It is {gap(away)} from the winner ({away['level']:.0%} interval, its search run "
+        f"counted among its seeds): {verdict}."
     ]
 
 
 def _confirmed_table(data: dict[str, Any]) -> TableView:
     rows = []
     for item in data["confirmed"]:
-        gap = item["from_winner"]
         away = "the winner" if item["trial"] == data["winner"]["number"] else "too few runs"
-        if gap is not None:
-            away = f"{gap['estimate']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})"
+        if item["from_winner"] is not None:
+            away = gap(item["from_winner"])
         runs = ", ".join(score(value) for value in item["scores"])
         rows.append((item["trial"], item["chosen_by"], runs, spread(item["scores"]), away))
     headers = ("trial", "chosen by", "fresh seeds", "mean ± sd", "from the winner (90% interval)")

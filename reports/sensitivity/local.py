@@ -12,7 +12,6 @@ from reports.sensitivity.surrogate import Posterior
 
 REACH = 0.1  # a tenth of the declared range to each side
 POINTS = 256
-MOST_FUNCTIONS = 120
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def local_shares(posterior: Posterior, centre_D: Floats, seed: int, level: float
         return np.column_stack(columns)
 
     first, second = place(uniform[:, : len(axes)]), place(uniform[:, len(axes) :])
-    few = _few(posterior)
+    few = posterior.thinned()
     base_MS = few.values(first)
     variance_S = np.maximum(base_MS.var(axis=0), 1e-300)
     intervals = []
@@ -104,7 +103,7 @@ def path(
     posterior: Posterior, start_D: Floats, end_D: Floats, maximize: bool, level: float
 ) -> list[Step]:
     """From one point to another, one parameter at a time, each time the one that gains most."""
-    axes, few = posterior.terms.axes, _few(posterior)
+    axes, few = posterior.terms.axes, posterior.thinned()
     here, steps = start_D.copy(), []
     left = [
         j for j in range(len(axes))
@@ -123,14 +122,3 @@ def path(
         steps.append(Step(axes[j].name, axes[j].value(here[j]), axes[j].value(end_D[j]), gain))
         here[j] = end_D[j]
     return steps
-
-
-def _few(posterior: Posterior) -> Posterior:
-    """Every k-th function: enough for an interval, and a third of the work."""
-    every = slice(None, None, max(1, len(posterior.intercept_S) // MOST_FUNCTIONS))
-    return Posterior(
-        posterior.terms,
-        posterior.coefficients_PS[:, every],
-        posterior.intercept_S[every],
-        posterior.noise_variance_S[every],
-    )

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from reports.plain import plain
+from reports.sensitivity.effects import Effect, EffectMap
 from reports.sensitivity.expected_best import BestOfN
 from reports.sensitivity.interval import Interval
 from reports.sensitivity.local import SafeRange, Step
@@ -31,6 +32,8 @@ class Parameter:
     sentence: str
     more_trials: int | None
     safe_range: SafeRange | None
+    effect: Effect | None
+    around: Effect | None
     active_in: int
     conditional: bool
 
@@ -77,7 +80,7 @@ class Analysis:
 
     `outside` trials lie outside the declared space and are left out.
     `noise_share` is seed noise as a share of all variance, `noise_sd` its standard deviation in the
-    score's unit; `noise_from` says what they rest on.
+    score's unit; `noise_from` says what they rest on. `maps` are the largest interactions' ones.
     """
 
     metric: str
@@ -87,6 +90,7 @@ class Analysis:
     outside: int
     parameters: dict[str, Parameter]
     interactions: list[Interaction]
+    maps: list[EffectMap]
     noise_share: Interval | None
     noise_sd: Interval | None
     noise_from: str

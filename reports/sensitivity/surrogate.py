@@ -49,8 +49,18 @@ class Posterior:
     noise_variance_S: Floats
 
     def values(self, positions_MD: Floats) -> Floats:
-        """Each function's score at points, shape (M, S)."""
+        """Each function's score at points, shape (M, S); a NaN averages over that axis."""
         return self.terms.design(positions_MD) @ self.coefficients_PS + self.intercept_S
+
+    def thinned(self, most: int = 120) -> "Posterior":
+        """Every k-th function, `most` of them or a few more: enough for an interval."""
+        every = slice(None, None, max(1, len(self.intercept_S) // most))
+        return Posterior(
+            self.terms,
+            self.coefficients_PS[:, every],
+            self.intercept_S[every],
+            self.noise_variance_S[every],
+        )
 
 
 class Surrogate:

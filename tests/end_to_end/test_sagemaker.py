@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from reports.sections.provenance import dollars
+from reports.wording import dollars
 from tests.conftest import ROOT
 from tests.emulator import Emulator
 from tuner.ledger import Ledger
@@ -158,6 +158,21 @@ def test_job_is_imported_with_the_same_trials(on_aws, ledger):
     assert {d for t in there for d in map(str, t.distributions.values())} == {
         d for t in ours for d in map(str, t.distributions.values())
     }
+
+
+def test_job_is_reported_on_without_a_run(on_aws, ledger):
+    folder, emulator = on_aws
+    (name,) = emulator.service.tuning
+    done = run(
+        folder, "-m", "tuner.cli", "report", "--amt-job", name, "--out", "theirs",
+        **emulator.environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    trials = json.loads((folder / "theirs/report.json").read_text())["sections"]["trials"]["trials"]
+    ours = [t for t in ledger.read_trials() if t.user_attrs.get("tuning_job") == name]
+    assert sorted(t["training_job"] for t in trials) == sorted(
+        t.user_attrs["training_job"] for t in ours
+    )
 
 
 def test_several_processes_train_one_trial_by_torchrun(on_aws, tiny_bert):

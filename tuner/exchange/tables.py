@@ -4,6 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,42 @@ def read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     if not rows:
         raise TunerError(f"{path} has no rows")
     return header, rows
+
+
+@dataclass(frozen=True)
+class ImportedTable:
+    """The trials of a CSV file, and what their score is."""
+
+    trials: list[FrozenTrial]
+    metric: str
+    direction: str
+
+
+def read_table(
+    path: Path,
+    objective: str | None,
+    direction: str | None,
+    parameters: Sequence[str],
+    log: Sequence[str],
+) -> ImportedTable:
+    """What `tuner export` wrote, or anybody's table; the options are for the latter.
+
+    Raises TunerError naming what is missing or wrong.
+    """
+    header, rows = read_rows(path)
+    if is_ours(header):
+        metric, direction = rows[0][1]["metric"], rows[0][1]["direction"]
+        trials = trials_of_ours(path, rows)
+    elif objective is None:
+        raise TunerError(
+            f"{path} is not from `tuner export`: name the column of the score with --objective "
+            f"(it has {', '.join(header)})"
+        )
+    else:
+        metric, trials = objective, trials_of_theirs(path, header, rows, objective, parameters, log)
+    if direction not in ("maximize", "minimize"):
+        raise TunerError("--direction must be maximize or minimize")
+    return ImportedTable(trials, metric, direction)
 
 
 def is_ours(header: Sequence[str]) -> bool:

@@ -1,0 +1,139 @@
+"""What to do next, as far as the trials say it: each piece with the numbers that it rests on."""
+
+from dataclasses import dataclass
+from statistics import mean
+
+from reports.sensitivity.difference import difference
+from reports.sensitivity.result import Analysis, Parameter
+from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
+from reports.trials import Column, TrialTable
+from reports.winner import Winner
+from reports.wording import counted, listed, score, shown
+
+MOST_SEEDS = 30
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One sentence, and the section that it rests on."""
+
+    text: str
+    section: str
+
+
+def advice(table: TrialTable, analysis: Analysis, winner: Winner | None) -> list[Advice]:
+    """The next steps, the most useful first; none for a sweep without trials."""
+    if winner is None:
+        if table.count("failed"):
+            return [Advice("See why the trials failed before running more of them.", "trials")]
+        return []
+    columns = {column.name: column for column in table.columns}
+    parameters = list(analysis.parameters.values())
+    steps = [*_seeds(table, winner)]
+    for parameter in parameters:
+        if parameter.verdict == MATTERS:
+            steps += _range(columns[parameter.name], parameter, winner)
+    steps += _fix([p for p in parameters if p.verdict == NEGLIGIBLE], winner)
+    steps += _more([p for p in parameters if p.verdict == CANNOT_TELL])
+    return steps
+
+
+def _seeds(table: TrialTable, winner: Winner) -> list[Advice]:
+    """Whether the winner needs more fresh seeds."""
+    if not winner.confirmed:
+        text = (
+            f"Run the best configurations again on fresh seeds (confirm: {{top: 3, seeds: 3}}): until "
+            f"then {score(winner.score)} is an optimistic score."
+        )
+        return [Advice(text, "winner")]
+    if winner.is_default or len(winner.default_confirmed) < 2 or len(winner.confirmed) < 2:
+        return []
+    gap = difference(winner.confirmed, winner.default_confirmed)
+    if gap is None or gap.low > 0 or gap.high < 0 or not gap.estimate:
+        return []
+    # The interval shrinks with the square root of the number of seeds.
+    factor = (max(gap.high - gap.estimate, gap.estimate - gap.low) / abs(gap.estimate)) ** 2
+    needed = round(factor * len(winner.confirmed))
+    apart = abs(mean(winner.confirmed) - mean(winner.default_confirmed))
+    if needed > MOST_SEEDS:
+        text = (
+            f"Do not count on the winner being better than the default: they are {score(apart)} apart, "
+            f"and it would take more than {MOST_SEEDS} fresh seeds of each to be sure of it."
+        )
+    else:
+        text = (
+            f"Run the winner and the default on about {needed} fresh seeds each to be sure which is "
+            f"better: on {len(winner.confirmed)} they are {score(apart)} apart."
+        )
+    return [Advice(text, "winner")]
+
+
+def _range(column: Column, parameter: Parameter, winner: Winner) -> list[Advice]:
+    """Widen a range at whose end the winner lies, or narrow one that is good only in a part."""
+    safe, name = parameter.safe_range, parameter.name
+    if safe is None or parameter.around is None or name not in winner.params:
+        return []
+    if safe.low is None:
+        if 0 < len(safe.choices) < len(column.choices):
+            kept = listed([shown(choice) for choice in safe.choices], "or")
+            return [
+                Advice(
+                    f"Keep {name} at {kept}: the others lose more than a seed does.", "robustness"
+                )
+            ]
+        return []
+    at, (at_low, at_high) = winner.params[name], _ends(column)
+    end = "lower" if at_low is not None and at <= at_low else ""
+    end = end or ("upper" if at_high is not None and at >= at_high else "")
+    if end:
+        return [
+            Advice(
+                f"Widen {name} beyond its {end} end: the winner's {shown(at)} lies there, and better "
+                "values may lie outside.",
+                "robustness",
+            )
+        ]
+    if all(safe.reaches_end):
+        return []
+    return [
+        Advice(
+            f"Narrow {name} to between {shown(safe.low)} and {shown(safe.high)}: outside, the winner is "
+            "expected to lose more than one standard deviation of the seed noise.",
+            "robustness",
+        )
+    ]
+
+
+def _ends(column: Column) -> tuple[float | None, float | None]:
+    """The values from which on a winner lies at an end: the outer twentieth of the range."""
+    if column.kind == "choice" or column.low is None or column.high is None:
+        return None, None
+    if column.log and column.low > 0:
+        reach = (column.high / column.low) ** 0.05
+        return column.low * reach, column.high / reach
+    reach = (column.high - column.low) * 0.05
+    return column.low + reach, column.high - reach
+
+
+def _fix(negligible: list[Parameter], winner: Winner) -> list[Advice]:
+    fixed = [
+        f"{p.name} at {shown(winner.params[p.name])}" for p in negligible if p.name in winner.params
+    ]
+    if not fixed:
+        return []
+    highest = max(p.total.high for p in negligible if p.total)
+    verb = "it hardly matters" if len(fixed) == 1 else "they hardly matter"
+    return [
+        Advice(
+            f"Fix {listed(fixed)}: {verb} (at most {highest:.0%} of the variance).", "sensitivity"
+        )
+    ]
+
+
+def _more(open_: list[Parameter]) -> list[Advice]:
+    wanted = [p for p in open_ if p.more_trials is not None]
+    if not wanted:
+        return []
+    names, most = listed([p.name for p in wanted]), max(p.more_trials or 0 for p in wanted)
+    text = f"Run about {counted(most, 'more trial')} if it is worth knowing whether {names} "
+    return [Advice(f"{text}{'matters' if len(wanted) == 1 else 'matter'}.", "sensitivity")]

@@ -1,0 +1,156 @@
+"""How the score follows each hyperparameter: the surrogate's curve with its band, and the trials."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from reports.sections.drawing import (
+    BAND,
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    Drawing,
+    FigureView,
+    TableView,
+    axis_title,
+    drawn_of,
+    on_axis,
+    parameter_axis,
+    styled,
+    thinned,
+)
+from reports.sensitivity.result import Analysis
+from reports.trials import TrialTable
+from reports.wording import score, shown
+
+NAME, TITLE = "effects", "The score along each hyperparameter"
+COLUMNS = 2
+GROUPS = (
+    ("finished", "search", "searched", BLUE, "circle"),
+    ("finished", "confirm", "confirmation", GREEN, "diamond"),
+    ("pruned", "search", "pruned (last score)", GREY, "triangle-down-open"),
+)
+
+
+def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
+    """Each parameter's scale, its curve and the trials' values and scores."""
+    parameters = []
+    for column in table.columns:
+        points = [
+            {"trial": t.number, "value": t.params[column.name], "score": at,
+             "status": t.status, "purpose": t.purpose}
+            for t in table.trials
+            if column.name in t.params and (at := t.last_score) is not None
+        ]  # fmt: skip
+        effect = analysis.parameters[column.name].effect
+        parameters.append(
+            {"column": vars(column), "points": thinned(points), "scored": len(points),
+             "effect": vars(effect) if effect else None}
+        )  # fmt: skip
+    return {
+        "metric": table.metric, "maximize": table.maximize, "level": analysis.level,
+        "finished": analysis.fit.finished, "pruned": analysis.fit.pruned,
+        "trusted": analysis.fit.trusted, "parameters": parameters,
+    }  # fmt: skip
+
+
+def draw(data: dict[str, Any]) -> Drawing:
+    """A small picture per parameter, all with the same axis of scores."""
+    parameters = [p for p in data["parameters"] if p["points"]]
+    if not parameters:
+        return Drawing(["No trial has a score."])
+    columns = min(COLUMNS, len(parameters))
+    rows = -(-len(parameters) // columns)
+    figure = make_subplots(
+        rows, columns, shared_yaxes=True, horizontal_spacing=0.05,
+        vertical_spacing=min(0.25, 0.45 / rows),
+    )  # fmt: skip
+    for i, parameter in enumerate(parameters):
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        if parameter["effect"]:
+            add_effect(figure, parameter["column"], parameter["effect"], i == 0, place)
+        for group in GROUPS:
+            _add_points(figure, parameter, group, i == 0, place)
+        figure.update_xaxes(parameter_axis(parameter["column"]), **place)
+    for row in range(1, rows + 1):
+        figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]), row=row, col=1)
+    most = max(p["scored"] for p in parameters)
+    if data["trusted"]:
+        sentence = (
+            f"Each line is what the {data['metric']} is expected to be at a value, averaged over all "
+            f"values of the others, with its {data['level']:.0%} interval. Each point is one trial: "
+            "it may be off the line because its other hyperparameters, or its seed, are not average."
+        )
+    else:
+        sentence = (
+            "Each point is a trial. A pattern here is no proof of a cause: the other "
+            "hyperparameters and the seed vary as well."
+        )
+    told = f"{data['finished']} finished and {data['pruned']} pruned trials"
+    description = f"One picture per hyperparameter: its value against the score, from {told}."
+    return Drawing(
+        [sentence, *drawn_of(max(len(p["points"]) for p in parameters), most)],
+        [FigureView(styled(figure, 60 + 290 * rows), description, _table(data, parameters))],
+    )
+
+
+def add_effect(
+    figure: go.Figure, column: dict[str, Any], effect: dict[str, Any], legend: bool,
+    place: dict[str, int],
+) -> None:  # fmt: skip
+    """A line with its band; for a choice, points with their intervals."""
+    x = [on_axis(column, value) for value in effect["values"]]
+    hover = f"{column['name']} %{{x}}: %{{y:.4f}}<extra>expected</extra>"
+    if column["kind"] == "choice":
+        figure.add_scatter(
+            x=x, y=effect["middle"], mode="markers", name="expected", legendgroup="expected",
+            showlegend=legend, marker={"symbol": "line-ew", "size": 22, "line": {"width": 3, "color": RED}},
+            error_y={"type": "data", "symmetric": False, "color": RED, "thickness": 2,
+                     "array": [h - m for h, m in zip(effect["high"], effect["middle"], strict=True)],
+                     "arrayminus": [m - w for m, w in zip(effect["middle"], effect["low"], strict=True)]},
+            hovertemplate=hover, **place,
+        )  # fmt: skip
+        return
+    figure.add_scatter(
+        x=[*x, *reversed(x)], y=[*effect["high"], *reversed(effect["low"])], fill="toself",
+        fillcolor=BAND, line={"width": 0}, hoverinfo="skip", showlegend=False, mode="lines", **place,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=x, y=effect["middle"], mode="lines", name="expected", legendgroup="expected",
+        showlegend=legend, line={"color": RED, "width": 2}, hovertemplate=hover, **place,
+    )  # fmt: skip
+
+
+def _add_points(
+    figure: go.Figure, parameter: dict[str, Any], group: tuple[str, str, str, str, str],
+    legend: bool, place: dict[str, int],
+) -> None:  # fmt: skip
+    status, purpose, label, colour, symbol = group
+    column = parameter["column"]
+    part = [p for p in parameter["points"] if p["status"] == status and p["purpose"] == purpose]
+    if not part and not legend:
+        return
+    figure.add_scatter(
+        x=[on_axis(column, p["value"]) for p in part], y=[p["score"] for p in part], mode="markers",
+        name=label, legendgroup=label, showlegend=legend,
+        marker={"size": 8, "color": colour, "symbol": symbol, "opacity": 0.8},
+        text=[p["trial"] for p in part],
+        hovertemplate=f"{column['name']} %{{x}}<br>%{{y:.4f}}<br>trial %{{text}}<extra></extra>",
+        **place,
+    )  # fmt: skip
+
+
+def _table(data: dict[str, Any], parameters: list[dict[str, Any]]) -> TableView:
+    """The curves at a few values each; the trials' points stand in the trials' table."""
+    rows = []
+    for p in parameters:
+        effect = p["effect"]
+        for i in thinned(range(len(effect["values"])), 5) if effect else ():
+            rows.append(
+                (p["column"]["name"], shown(effect["values"][i]), score(effect["middle"][i]),
+                 f"{score(effect['low'][i])} to {score(effect['high'][i])}")
+            )  # fmt: skip
+    headers = ("hyperparameter", "value", f"expected {data['metric']}", "90% interval")
+    return TableView("The score along each hyperparameter", headers, rows)

@@ -1,0 +1,73 @@
+"""From the default to the winner, one change at a time, and what each one bought."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from reports.sections.drawing import BLUE, Drawing, FigureView, TableView, styled
+from reports.sensitivity.result import Analysis
+from reports.trials import TrialTable
+from reports.winner import find_winner
+from reports.wording import gap, shown
+
+NAME, TITLE = "path", "From the default to the winner"
+
+
+def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
+    """The steps; without any, why there are none."""
+    winner = find_winner(table)
+    why = ""
+    if winner is None:
+        why = "no search trial has finished"
+    elif winner.default_number is None:
+        why = "the default configuration was not tried (search.start_with_default)"
+    elif winner.is_default:
+        why = "the default is the winner"
+    elif not analysis.fit.trusted:
+        why = analysis.fit.reason
+    elif not analysis.path:
+        why = "the default or the winner lies outside the declared space"
+    return {
+        "metric": table.metric, "maximize": table.maximize, "level": analysis.level,
+        "default": winner.default_number if winner else None,
+        "winner": winner.number if winner else None, "why_not": why,
+        "steps": [
+            {"parameter": s.parameter, "before": s.before, "after": s.after, "gain": vars(s.gain)}
+            for s in analysis.path
+        ],
+    }  # fmt: skip
+
+
+def draw(data: dict[str, Any]) -> Drawing:
+    """A bar per change with its interval."""
+    steps = data["steps"]
+    if not steps:
+        return Drawing([f"There is no such path: {data['why_not'] or 'nothing changes'}."])
+    labels = [f"{s['parameter']}<br>{shown(s['before'])} → {shown(s['after'])}" for s in steps]
+    gains = [s["gain"] for s in steps]
+    figure = go.Figure(
+        go.Bar(
+            x=[g["estimate"] for g in gains], y=labels, orientation="h", marker={"color": BLUE},
+            error_x={"type": "data", "symmetric": False, "thickness": 2,
+                     "array": [g["high"] - g["estimate"] for g in gains],
+                     "arrayminus": [g["estimate"] - g["low"] for g in gains]},
+            hovertemplate="%{y}: %{x:+.4f}<extra></extra>",
+        )
+    )  # fmt: skip
+    styled(figure, 110 + 56 * len(steps))
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    better = "more" if data["maximize"] else "less"
+    figure.update_xaxes(
+        title=f"expected change of {data['metric']} ({better} is better), 90% intervals"
+    )
+    sentence = (
+        f"From trial {data['default']} (the default) to trial {data['winner']}, changing one "
+        "hyperparameter at a time, each time the one that is expected to gain most."
+    )
+    table = TableView(
+        "From the default to the winner, one at a time",
+        ("change", "from", "to", f"what it does to {data['metric']} (90% interval)"),
+        [(s["parameter"], shown(s["before"]), shown(s["after"]), gap(s["gain"])) for s in steps],
+    )
+    description = f"What each of {len(steps)} changes does to the expected {data['metric']}."
+    return Drawing([sentence], [FigureView(figure, description, table)])

@@ -1,0 +1,122 @@
+"""How far each hyperparameter may move from the winner before the loss exceeds the seed noise."""
+
+from typing import Any
+
+from plotly.subplots import make_subplots
+
+from reports.sections.drawing import (
+    GREEN,
+    GREY,
+    Drawing,
+    FigureView,
+    TableView,
+    axis_title,
+    on_axis,
+    parameter_axis,
+    styled,
+)
+from reports.sections.effects import add_effect
+from reports.sensitivity.result import Analysis
+from reports.sensitivity.verdict import CANNOT_TELL
+from reports.trials import TrialTable
+from reports.winner import find_winner
+from reports.wording import listed, score, share, shown
+
+NAME, TITLE = "robustness", "Around the winner"
+COLUMNS = 2
+
+
+def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
+    """Each parameter's curve through the winner and its safe range."""
+    winner = find_winner(table)
+    parameters = []
+    for column in table.columns:
+        p = analysis.parameters[column.name]
+        if winner is None or p.around is None or p.safe_range is None:
+            continue
+        parameters.append(
+            {"column": vars(column), "curve": vars(p.around), "safe_range": vars(p.safe_range),
+             "local": vars(p.local) if p.local else None, "verdict": p.verdict,
+             "at": winner.params[column.name]}
+        )  # fmt: skip
+    return {
+        "metric": table.metric, "maximize": table.maximize, "level": analysis.level,
+        "trusted": analysis.fit.trusted, "reason": analysis.fit.reason,
+        "winner": winner.number if winner else None,
+        "noise_sd": vars(analysis.noise_sd) if analysis.noise_sd else None,
+        "parameters": parameters,
+    }  # fmt: skip
+
+
+def draw(data: dict[str, Any]) -> Drawing:
+    """A small picture per parameter: the score through the winner, its safe range shaded."""
+    parameters = data["parameters"]
+    if data["winner"] is None:
+        return Drawing(["Without a winner there is nothing to look around."])
+    if not parameters:
+        why = data["reason"] or "the winner lies outside the declared space"
+        return Drawing([f"How far the winner may be moved is not known: {why}."])
+    columns = min(COLUMNS, len(parameters))
+    rows = -(-len(parameters) // columns)
+    figure = make_subplots(
+        rows, columns, shared_yaxes=True, horizontal_spacing=0.05,
+        vertical_spacing=min(0.25, 0.45 / rows),
+    )  # fmt: skip
+    for i, parameter in enumerate(parameters):
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        column, at = parameter["column"], parameter["at"]
+        add_effect(figure, column, parameter["curve"], i == 0, place)
+        safe = parameter["safe_range"]
+        if column["kind"] == "choice":
+            figure.add_scatter(
+                x=[on_axis(column, at)], y=[_nearest(parameter)], mode="markers", name="winner",
+                marker={"symbol": "star", "size": 13, "color": GREEN}, showlegend=i == 0, **place,
+            )  # fmt: skip
+        else:
+            figure.add_vrect(
+                x0=safe["low"],
+                x1=safe["high"],
+                fillcolor=GREEN,
+                opacity=0.14,
+                line_width=0,
+                **place,
+            )
+            figure.add_vline(x=at, line={"color": GREY, "dash": "dot"}, **place)
+        figure.update_xaxes(parameter_axis(column), **place)
+    for row in range(1, rows + 1):
+        figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]), row=row, col=1)
+    sentence = (
+        f"The expected {data['metric']} as one hyperparameter moves and all others stay as trial "
+        f"{data['winner']} has them, with its {data['level']:.0%} interval. Shaded: how far it may move "
+        "before the expected loss exceeds one standard deviation of the seed noise "
+        f"({score(data['noise_sd']['estimate'])}). What is not known is not called safe. Dotted: the winner."
+    )
+    description = f"One picture per hyperparameter: the expected {data['metric']} around trial {data['winner']}."
+    return Drawing(
+        [sentence], [FigureView(styled(figure, 60 + 290 * rows), description, _table(parameters))]
+    )
+
+
+def _nearest(parameter: dict[str, Any]) -> float:
+    """The curve's score at the winner's choice."""
+    values = [repr(value) for value in parameter["curve"]["values"]]
+    return float(parameter["curve"]["middle"][values.index(repr(parameter["at"]))])
+
+
+def _table(parameters: list[dict[str, Any]]) -> TableView:
+    rows = [
+        (p["column"]["name"], shown(p["at"]),
+         _safe(p["safe_range"]) if p["verdict"] != CANNOT_TELL else f"{_safe(p['safe_range'])}, as far as is known",
+         share(p["local"]) if p["local"] else "")
+        for p in parameters
+    ]  # fmt: skip
+    headers = ("hyperparameter", "winner", "may move without loss beyond seed noise",
+               "share of the variance around the winner")  # fmt: skip
+    return TableView("How far each may move, one at a time", headers, rows)
+
+
+def _safe(safe: dict[str, Any]) -> str:
+    if safe["low"] is None or safe["choices"]:
+        return listed([shown(choice) for choice in safe["choices"]], "or")
+    text = f"{shown(safe['low'])} to {shown(safe['high'])}"
+    return f"{text} (all of it)" if all(safe["reaches_end"]) else text

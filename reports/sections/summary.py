@@ -1,0 +1,112 @@
+"""The whole report in a few sentences, each with the section that it rests on."""
+
+from typing import Any
+
+from reports.advice import advice
+from reports.sections.drawing import Drawing, Linked
+from reports.sensitivity.result import Analysis
+from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
+from reports.trials import TrialTable, as_number
+from reports.winner import describe_winner, find_winner
+from reports.wording import chance, counted, dollars, gap, listed, minutes, share, shown
+
+NAME, TITLE = "summary", "In short"
+
+
+def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
+    """The sentences and the section of each; `next` are the steps that follow from them."""
+    winner = find_winner(table)
+    said: list[tuple[str, str]] = []
+    if table.objectives > 1:
+        said.append(
+            (f"This study has {table.objectives} objectives; this report is about number "
+             f"{table.objective}, {table.metric}, alone (another one: tuner report --objective). What is "
+             "best for it may be bad for the others.", "trials")
+        )  # fmt: skip
+    if winner is None:
+        said.append(("No search trial has finished, so there is no winner yet.", "trials"))
+    else:
+        said.append((f"The winner is {describe_winner(table, winner)}.", "winner"))
+        odds = analysis.odds
+        if odds and analysis.fit.trusted and odds.beats_default is not None and odds.over_default:
+            said.append(
+                (f"It is better than the default with a probability of {chance(odds.beats_default)}; "
+                 f"winner minus default is {gap(vars(odds.over_default))}.", "winner")
+            )  # fmt: skip
+        said += _what_matters(analysis)
+        said += _safe(analysis)
+    said.append((_what_it_took(table), "trials"))
+    if analysis.failures:
+        said.append((analysis.failures.sentence, "trials"))
+    return {
+        "sentences": [{"text": text, "section": section} for text, section in said],
+        "next": [vars(step) for step in advice(table, analysis, winner)],
+        "trial_seconds": sum(t.wall_seconds or 0.0 for t in table.trials),
+        "elapsed_seconds": as_number(table.facts.get("elapsed_seconds")),
+    }
+
+
+def _what_matters(analysis: Analysis) -> list[tuple[str, str]]:
+    by_verdict: dict[str, list[str]] = {}
+    ordered = sorted(
+        analysis.parameters.values(), key=lambda p: -(p.total.estimate if p.total else 0.0)
+    )
+    for p in ordered:
+        told = p.name
+        if p.total and p.verdict == MATTERS:
+            told += f" {share(vars(p.total))}"
+        by_verdict.setdefault(p.verdict, []).append(told)
+    said = []
+    if found := by_verdict.get(MATTERS):
+        said.append(
+            f"What matters, with its share of the variance that hyperparameters cause: "
+            f"{', '.join(found)}."
+        )
+    if found := by_verdict.get(NEGLIGIBLE):
+        said.append(f"What hardly matters: {listed(found)}.")
+    if found := by_verdict.get(CANNOT_TELL):
+        why = "" if analysis.fit.trusted else f": {analysis.fit.reason}"
+        said.append(f"What these trials cannot tell: whether {listed(found, 'or')} matters{why}.")
+    return [(text, "sensitivity") for text in said]
+
+
+def _safe(analysis: Analysis) -> list[tuple[str, str]]:
+    parts = []
+    for p in analysis.parameters.values():
+        safe = p.safe_range
+        if safe is None or p.verdict != MATTERS:
+            continue
+        if safe.low is None or safe.choices:
+            parts.append(f"{p.name} {listed([shown(c) for c in safe.choices], 'or')}")
+        else:
+            parts.append(f"{p.name} from {shown(safe.low)} to {shown(safe.high)}")
+    if not parts:
+        return []
+    text = f"Safe ranges around the winner, one at a time: {'; '.join(parts)}."
+    return [(text, "robustness")]
+
+
+def _what_it_took(table: TrialTable) -> str:
+    parts = []
+    for purpose, noun in (("search", "search trial"), ("confirm", "confirmation run")):
+        found = [t.status for t in table.trials if t.purpose == purpose]
+        if found:
+            detail = ", ".join(f"{found.count(s)} {s}" for s in dict.fromkeys(found))
+            parts.append(f"{counted(len(found), noun)} ({detail})")
+    text = "; ".join(parts) or "No trial"
+    seconds = sum(t.wall_seconds or 0.0 for t in table.trials)
+    if seconds:
+        text += f", {minutes(seconds)} of trial time"
+    if clock := as_number(table.facts.get("elapsed_seconds")):
+        text += f", {minutes(clock)} on the clock"
+    priced = [t.cost_usd for t in table.trials if t.cost_usd is not None]
+    if priced:
+        text += f", {dollars(sum(priced))}"
+    return f"{text}."
+
+
+def draw(data: dict[str, Any]) -> Drawing:
+    """The sentences, then what to do next."""
+    said = [Linked(s["text"], s["section"]) for s in data["sentences"]]
+    steps = [Linked(s["text"], s["section"]) for s in data["next"]]
+    return Drawing(said, steps=steps)

@@ -1,0 +1,82 @@
+"""Numbers as people read them: one way for the terminal, the sentences and the tables."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+from typing import Any
+
+
+def score(value: float) -> str:
+    """A score as text: four decimals, or four significant digits where those say nothing."""
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
+
+
+def spread(values: list[float]) -> str:
+    """`0.8123 ± 0.0102` (standard deviation over seeds), or the one value."""
+    return score(mean(values)) + (f" ± {score(stdev(values))}" if len(values) > 1 else "")
+
+
+def seeds(values: list[float]) -> str:
+    """`2 fresh seeds`."""
+    return f"{len(values)} fresh seeds" if len(values) > 1 else "1 fresh seed"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def shown(value: Any) -> str:
+    """A value in few characters; floats with four significant digits."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}"
+
+
+def minutes(seconds: float | None) -> str:
+    """`42 s`, `3 min 05 s` or `2 h 10 min`."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def dollars(amount: float) -> str:
+    """`$12.30`; four digits below a dollar, where two say nothing."""
+    return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"
+
+
+def share(interval: dict[str, float]) -> str:
+    """`42% (30% to 55%)`."""
+    return f"{interval['estimate']:.0%} ({interval['low']:.0%} to {interval['high']:.0%})"
+
+
+def between(interval: dict[str, float]) -> str:
+    """`0.8123 (0.8004 to 0.8251)`."""
+    return f"{score(interval['estimate'])} ({score(interval['low'])} to {score(interval['high'])})"
+
+
+def gap(interval: dict[str, float]) -> str:
+    """`+0.0123 (-0.0040 to +0.0281)`."""
+    low, middle, high = (
+        ("+" if interval[part] >= 0 else "-") + score(abs(interval[part]))
+        for part in ("low", "estimate", "high")
+    )
+    return f"{middle} ({low} to {high})"
+
+
+def chance(probability: float) -> str:
+    """`37%`, and never quite nothing or all."""
+    if probability > 0.99:
+        return "more than 99%"
+    return "less than 1%" if probability < 0.01 else f"{probability:.0%}"

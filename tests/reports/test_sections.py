@@ -1,0 +1,241 @@
+"""What the report's sections say, held against sweeps whose truth is known."""
+
+import math
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from reports import read_table
+from reports.render import compute_report
+from reports.sections import SECTIONS
+from reports.sections.drawing import Linked, thinned
+
+RATE = FloatDistribution(1e-5, 1e-3, log=True)
+UNIT = FloatDistribution(0.0, 1.0)
+
+
+def one(value, params, space, state=TrialState.COMPLETE, curve=(), **attributes):
+    return create_trial(
+        state=state, value=value, params=params, distributions={n: space[n] for n in params},
+        intermediate_values=dict(curve), user_attrs=attributes,
+    )  # fmt: skip
+
+
+def study_of(trials, direction="maximize", **attributes):
+    study = optuna.create_study(direction=direction, study_name="known")
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
+    study.add_trials(trials)
+    return study
+
+
+def hill(rate, depth, dummy):
+    """A hill over the log rate at 2.5e-4; depth 1 to 4 adds 0.05 each; `dummy` nothing."""
+    return 0.4 + 0.3 * math.exp(-(((math.log10(rate) + 3.6) / 0.5) ** 2)) + 0.05 * depth
+
+
+@pytest.fixture(scope="module")
+def study():
+    rng = np.random.default_rng(1)
+    space = {"rate": RATE, "depth": IntDistribution(1, 4), "dummy": UNIT}
+    trials = [one(hill(1e-5, 1, 0.5), {"rate": 1e-5, "depth": 1, "dummy": 0.5}, space,
+                  chosen_by="default", wall_seconds=10.0)]  # fmt: skip
+    for i in range(60):
+        params = {"rate": float(1e-5 * 100 ** rng.random()), "depth": int(rng.integers(1, 5)),
+                  "dummy": float(rng.random())}  # fmt: skip
+        score = hill(**params) + 0.01 * float(rng.standard_normal())
+        trials.append(one(score, params, space, chosen_by="random", wall_seconds=20.0 + i, seed=i))
+    best = max(range(61), key=lambda i: trials[i].value)
+    for of in (0, best):
+        for seed in range(3):
+            score = hill(**trials[of].params) + 0.01 * float(rng.standard_normal())
+            trials.append(one(score, trials[of].params, space, purpose="confirm", confirms=of,
+                              seed=1000 + seed, chosen_by="confirmation"))  # fmt: skip
+    return study_of(trials)
+
+
+@pytest.fixture(scope="module")
+def report(study):
+    return compute_report(read_table(study))["sections"]
+
+
+def drawn(report, name):
+    section = next(s for s in SECTIONS if name == s.NAME)
+    return section.draw(report[name])
+
+
+def texts(drawing):
+    return [s.text if isinstance(s, Linked) else s for s in [*drawing.sentences, *drawing.steps]]
+
+
+def test_the_curve_along_a_hyperparameter_is_its_mean_over_the_others(report):
+    rate = next(p for p in report["effects"]["parameters"] if p["column"]["name"] == "rate")
+    effect = rate["effect"]
+    grid = np.geomspace(1e-5, 1e-3, 400)
+    bump = [
+        np.interp(math.log(v), np.log(grid), [hill(g, 0, 0) for g in grid])
+        for v in effect["values"]
+    ]
+    true = np.array(bump) + 0.05 * 2.5
+    inside = (np.array(effect["low"]) <= true) & (true <= np.array(effect["high"]))
+    assert inside.mean() > 0.8
+    assert np.abs(np.array(effect["middle"]) - true).max() < 0.03
+
+
+def test_the_curve_around_the_winner_goes_through_its_score(report):
+    rate = next(p for p in report["robustness"]["parameters"] if p["column"]["name"] == "rate")
+    winner = report["winner"]["winner"]["params"]
+    at = np.interp(
+        math.log(winner["rate"]), np.log(rate["curve"]["values"]), rate["curve"]["middle"]
+    )
+    assert at == pytest.approx(hill(**winner), abs=0.02)
+    assert rate["safe_range"]["low"] <= winner["rate"] <= rate["safe_range"]["high"]
+
+
+def test_an_interaction_is_mapped_where_there_is_one():
+    rng = np.random.default_rng(2)
+    space = {"a": UNIT, "b": UNIT, "c": UNIT}
+    trials = []
+    for _ in range(80):
+        params = {name: float(rng.random()) for name in space}
+        score = 4 * (params["a"] - 0.5) * (params["b"] - 0.5) + 0.05 * rng.standard_normal()
+        trials.append(one(float(score), params, space))
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    found = report["interactions"]["maps"][0]
+    assert set(found["names"]) == {"a", "b"}
+    first, second = (np.array(v) for v in found["values"])
+    true = 4 * np.outer(second - 0.5, first - 0.5)
+    assert np.abs(np.array(found["middle"]) - true).mean() < 0.1
+    assert len(drawn(report, "interactions").figures) == len(report["interactions"]["maps"])
+
+
+def test_no_interaction_is_claimed_where_there_is_none(report):
+    shares = [p["share"]["low"] for p in report["interactions"]["pairs"]]
+    assert all(low < 0.02 for low in shares)
+
+
+def test_the_summary_says_what_matters_and_what_to_do(report):
+    said = " ".join(texts(drawn(report, "summary")))
+    assert "What matters, with its share of the variance that hyperparameters cause: rate" in said
+    assert "What hardly matters: dummy." in said
+    assert "Fix dummy at" in said
+    assert "Narrow rate to between" in said
+    assert "Widen depth beyond its upper end: the winner's 4 lies there" in said
+    assert "61 search trials (61 finished); 6 confirmation runs (6 finished)" in said
+
+
+def test_every_sentence_of_the_summary_leads_to_a_section(report):
+    names = {s.NAME for s in SECTIONS}
+    drawing = drawn(report, "summary")
+    assert {s.section for s in [*drawing.sentences, *drawing.steps]} <= names
+
+
+def test_an_unconfirmed_winner_is_to_be_confirmed_first():
+    space = {"a": UNIT}
+    trials = [one(0.5 + 0.1 * i, {"a": 0.1 * i}, space) for i in range(4)]
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    assert report["summary"]["next"][0]["text"].startswith("Run the best configurations again")
+
+
+def test_seeds_that_cannot_tell_ask_for_about_as_many_as_it_takes():
+    space = {"a": UNIT}
+    trials = [one(0.80, {"a": 0.1}, space, chosen_by="default"), one(0.82, {"a": 0.9}, space)]
+    for seed, (default, winner) in enumerate([(0.79, 0.82), (0.81, 0.80), (0.80, 0.82)]):
+        trials += [
+            one(default, {"a": 0.1}, space, purpose="confirm", confirms=0, seed=seed),
+            one(winner, {"a": 0.9}, space, purpose="confirm", confirms=1, seed=seed),
+        ]
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    step = report["summary"]["next"][0]["text"]
+    # Student's interval is ±0.019 about 0.0133; it shrinks with the square root.
+    assert step.startswith("Run the winner and the default on about 6 fresh seeds each")
+
+
+def test_the_path_leads_from_the_default_to_the_winner_with_what_each_change_bought(report):
+    steps = report["path"]["steps"]
+    assert {s["parameter"] for s in steps} == {"rate", "depth", "dummy"}
+    gained = {s["parameter"]: s["gain"]["estimate"] for s in steps}
+    winner = report["winner"]["winner"]["params"]
+    assert gained["depth"] == pytest.approx(0.05 * (winner["depth"] - 1), abs=0.03)
+    assert gained["dummy"] == pytest.approx(0.0, abs=0.02)
+    assert len(drawn(report, "path").figures) == 1
+
+
+@pytest.mark.parametrize(("attributes", "why"), [
+    ({}, "the default configuration was not tried"),
+    ({"chosen_by": "default"}, "the default is the winner"),
+], ids=["not tried", "winner"])  # fmt: skip
+def test_without_a_path_the_reason_is_said(attributes, why):
+    trials = [one(0.5, {"a": 0.1}, {"a": UNIT}, **attributes)]
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    assert why in texts(drawn(report, "path"))[0]
+
+
+def test_the_cheapest_way_to_each_score_is_drawn(report):
+    front = report["cost"]["front"]
+    assert [p["cost"] for p in front] == sorted(p["cost"] for p in front)
+    assert [p["score"] for p in front] == sorted(p["score"] for p in front)
+    assert front[0]["trial"] == 0
+    assert report["cost"]["in_dollars"] is False
+
+
+def test_dollars_stand_in_for_seconds_where_they_are_known():
+    trials = [one(0.5, {"a": 0.1}, {"a": UNIT}, cost_usd=0.25, wall_seconds=60.0)]
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    assert report["cost"]["in_dollars"] is True
+    assert "Spent: $0.2500 on finished trials." in texts(drawn(report, "cost"))
+
+
+def test_best_of_n_is_given_for_random_trials_and_the_reason_otherwise(report):
+    assert report["budget"]["best_of_n"]["trials"][-1] == 60
+    trials = [one(0.1 * i, {"a": 0.1 * i}, {"a": UNIT}, chosen_by="adaptive") for i in range(5)]
+    other = compute_report(read_table(study_of(trials)))["sections"]
+    assert "not all trials were random (adaptive)" in texts(drawn(other, "budget"))[0]
+
+
+def test_every_picture_has_words_a_table_and_named_axes(report):
+    for section in SECTIONS:
+        for view in section.draw(report[section.NAME]).figures:
+            assert len(view.description) > 20
+            assert view.table.rows
+            layout = view.figure.layout
+            axes = [layout[key] for key in layout if str(key).startswith(("xaxis", "yaxis"))]
+            assert any(axis.title.text or axis.ticktext for axis in axes)
+
+
+def test_figures_of_very_many_trials_draw_some_and_say_so():
+    trials = [
+        one(math.sin(i), {"a": (i % 997) / 997}, {"a": UNIT}, curve=[(1, 0.1), (2, 0.2)])
+        for i in range(1500)
+    ]
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    assert len(report["history"]["points"]) == 1000
+    assert "1,000 of the 1,500 trials are drawn" in texts(drawn(report, "history"))[0]
+    assert "200 of the 1,500 curves are drawn" in texts(drawn(report, "curves"))[0]
+    assert "1,500" not in " ".join(texts(drawn(report, "trials")))
+    assert len(report["trials"]["trials"]) == 1500
+
+
+def test_thinning_keeps_the_first_and_the_last():
+    assert thinned(range(10), 4) == [0, 3, 6, 9]
+    assert thinned([1, 2], 4) == [1, 2]
+
+
+def test_unordered_choices_are_points_with_intervals():
+    rng = np.random.default_rng(5)
+    space = {"kind": CategoricalDistribution(("a", "b", "c")), "u": UNIT}
+    trials = []
+    for i in range(45):
+        kind = "abc"[i % 3]
+        score = {"a": 0.2, "b": 0.5, "c": 0.8}[kind] + 0.05 * rng.standard_normal()
+        trials.append(one(float(score), {"kind": kind, "u": float(rng.random())}, space))
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    effect = report["effects"]["parameters"][0]["effect"]
+    assert effect["values"] == ["a", "b", "c"]
+    assert effect["middle"] == pytest.approx([0.2, 0.5, 0.8], abs=0.06)
+    assert "Keep kind at c: the others lose more than a seed does." in " ".join(
+        texts(drawn(report, "summary"))
+    )
