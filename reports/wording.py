@@ -1,6 +1,6 @@
 """Numbers as people read them: one way for the terminal, the sentences and the tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
@@ -23,6 +23,13 @@ def seeds(values: list[float]) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 trial`, `1,200 trials`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def evidence(fit: Mapping[str, Any]) -> str:
+    """`29 finished and 31 pruned trials`: what an estimate rests on (the fields of a Fit)."""
+    if not fit["pruned"]:
+        return counted(fit["finished"], "finished trial")
+    return f"{fit['finished']} finished and {counted(fit['pruned'], 'pruned trial')}"
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:

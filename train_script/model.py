@@ -1,5 +1,6 @@
 """The pre-trained encoder with a classifier on top, and its tokenizer."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -39,8 +40,11 @@ def has_native_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def load_model(place: str, labels: Sequence[str], dropout: float) -> nn.Module:
-    """The encoder of `place` (folder or hub name) with a new classifier, initialised by torch's seed."""
+def load_model(place: str, labels: Sequence[str], dropout: float) -> tuple[nn.Module, str]:
+    """The encoder of `place` (folder or hub name) with a new classifier, initialised by torch's seed.
+
+    Also the SHA-256 of the weights that were loaded, which is the same wherever they came from.
+    """
     config = AutoConfig.from_pretrained(place)
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
@@ -57,12 +61,22 @@ def load_model(place: str, labels: Sequence[str], dropout: float) -> nn.Module:
         )
     try:
         # A classifier of another size in the checkpoint is replaced, not an error.
-        model: nn.Module = AutoModelForSequenceClassification.from_pretrained(
-            place, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
-        )
+        model, told = AutoModelForSequenceClassification.from_pretrained(
+            place, config=config, dtype=torch.float32, ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )  # fmt: skip
     except (ValueError, OSError) as exc:
         raise BadInput(f"model {place} cannot be loaded: {str(exc).splitlines()[0]}") from exc
-    return model
+    new = {*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])}
+    return model, _sha256({k: v for k, v in model.state_dict().items() if k not in new})
+
+
+def _sha256(weights: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(f"{name} {tuple(weights[name].shape)} {weights[name].dtype}".encode())
+        digest.update(weights[name].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_tokenizer(place: str, max_length: int) -> PreTrainedTokenizerBase:

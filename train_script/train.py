@@ -111,7 +111,8 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         say("bf16 is emulated on this device and many times slower; --precision auto avoids that")
     torch.manual_seed(config.seed)
     tokenizer = load_tokenizer(place, config.max_length)
-    model = load_model(place, splits.labels, config.dropout).to(device)
+    model, pretrained_sha256 = load_model(place, splits.labels, config.dropout)
+    model = model.to(device)
     if not ranks.is_first:  # the same new classifier everywhere, but dropout of its own
         torch.manual_seed(config.seed + 1_000_003 * ranks.rank)
 
@@ -266,7 +267,7 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
     checkpoint.clear(folder)
     return _result(
         config, progress, direction, start_seconds, time.monotonic() - clock, len(splits.train)
-    ) | {"precision": precision}
+    ) | {"precision": precision, "pretrained_sha256": pretrained_sha256}
 
 
 def _result(

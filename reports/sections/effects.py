@@ -1,5 +1,6 @@
 """How the score follows each hyperparameter: the surrogate's curve with its band, and the trials."""
 
+from dataclasses import asdict
 from typing import Any
 
 import plotly.graph_objects as go
@@ -23,7 +24,7 @@ from reports.sections.drawing import (
 )
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
-from reports.wording import score, shown
+from reports.wording import evidence, score, shown
 
 NAME, TITLE = "effects", "The score along each hyperparameter"
 COLUMNS = 2
@@ -51,8 +52,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         )  # fmt: skip
     return {
         "metric": table.metric, "maximize": table.maximize, "level": analysis.level,
-        "finished": analysis.fit.finished, "pruned": analysis.fit.pruned,
-        "trusted": analysis.fit.trusted, "parameters": parameters,
+        "fit": asdict(analysis.fit), "parameters": parameters,
     }  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     for row in range(1, rows + 1):
         figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]), row=row, col=1)
     most = max(p["scored"] for p in parameters)
-    if data["trusted"]:
+    if data["fit"]["trusted"]:
         sentence = (
             f"Each line is what the {data['metric']} is expected to be at a value, averaged over all "
             f"values of the others, with its {data['level']:.0%} interval. Each point is one trial: "
@@ -88,7 +88,7 @@ def draw(data: dict[str, Any]) -> Drawing:
             "Each point is a trial. A pattern here is no proof of a cause: the other "
             "hyperparameters and the seed vary as well."
         )
-    told = f"{data['finished']} finished and {data['pruned']} pruned trials"
+    told = evidence(data["fit"])
     description = f"One picture per hyperparameter: its value against the score, from {told}."
     return Drawing(
         [sentence, *drawn_of(max(len(p["points"]) for p in parameters), most)],

@@ -1,5 +1,6 @@
 """From the default to the winner, one change at a time, and what each one bought."""
 
+from dataclasses import asdict
 from typing import Any
 
 import plotly.graph_objects as go
@@ -8,7 +9,7 @@ from reports.sections.drawing import BLUE, Drawing, FigureView, TableView, style
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
 from reports.winner import find_winner
-from reports.wording import gap, shown
+from reports.wording import evidence, gap, shown
 
 NAME, TITLE = "path", "From the default to the winner"
 
@@ -30,7 +31,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     return {
         "metric": table.metric, "maximize": table.maximize, "level": analysis.level,
         "default": winner.default_number if winner else None,
-        "winner": winner.number if winner else None, "why_not": why,
+        "winner": winner.number if winner else None, "why_not": why, "fit": asdict(analysis.fit),
         "steps": [
             {"parameter": s.parameter, "before": s.before, "after": s.after, "gain": vars(s.gain)}
             for s in analysis.path
@@ -69,5 +70,8 @@ def draw(data: dict[str, Any]) -> Drawing:
         ("change", "from", "to", f"what it does to {data['metric']} (90% interval)"),
         [(s["parameter"], shown(s["before"]), shown(s["after"]), gap(s["gain"])) for s in steps],
     )
-    description = f"What each of {len(steps)} changes does to the expected {data['metric']}."
+    description = (
+        f"What each of {len(steps)} changes does to the expected {data['metric']}, from "
+        f"{evidence(data['fit'])}."
+    )
     return Drawing([sentence], [FigureView(figure, description, table)])

@@ -17,6 +17,13 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The run's facts as the ledger holds them; few for studies that were not made here."""
     known = ("sweep", "script", "code_sha256", "data", "machine", "imported")
     facts = {"study": table.name} | {key: table.facts[key] for key in known if key in table.facts}
+    facts["pretrained_sha256"] = sorted(
+        {
+            str(t.metrics["pretrained_sha256"])
+            for t in table.trials
+            if "pretrained_sha256" in t.metrics
+        }
+    )
     facts["chosen_by"] = dict(Counter(t.chosen_by for t in table.trials))
     facts["seeds"] = sorted({t.seed for t in table.trials if t.seed is not None})[:MOST_SEEDS]
     return facts | ({"aws": on_aws} if (on_aws := _on_aws(table)) else {})
@@ -53,6 +60,8 @@ def draw(data: dict[str, Any]) -> Drawing:
         rows.append(("script", str(data["script"])))
     if "code_sha256" in data:
         rows.append(("code (SHA-256)", str(data["code_sha256"])))
+    if data["pretrained_sha256"]:
+        rows.append(("model's weights (SHA-256)", ", ".join(data["pretrained_sha256"])))
     if isinstance(facts := data.get("data"), dict):
         rows.append(("data", str(facts.get("source", ""))))
         rows.append(("data (SHA-256)", str(facts.get("sha256", ""))))

@@ -1,5 +1,6 @@
 """How far each hyperparameter may move from the winner before the loss exceeds the seed noise."""
 
+from dataclasses import asdict
 from typing import Any
 
 from plotly.subplots import make_subplots
@@ -20,7 +21,7 @@ from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL
 from reports.trials import TrialTable
 from reports.winner import find_winner
-from reports.wording import listed, score, share, shown
+from reports.wording import evidence, listed, score, share, shown
 
 NAME, TITLE = "robustness", "Around the winner"
 COLUMNS = 2
@@ -41,7 +42,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         )  # fmt: skip
     return {
         "metric": table.metric, "maximize": table.maximize, "level": analysis.level,
-        "trusted": analysis.fit.trusted, "reason": analysis.fit.reason,
+        "fit": asdict(analysis.fit),
         "winner": winner.number if winner else None,
         "noise_sd": vars(analysis.noise_sd) if analysis.noise_sd else None,
         "parameters": parameters,
@@ -54,7 +55,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     if data["winner"] is None:
         return Drawing(["Without a winner there is nothing to look around."])
     if not parameters:
-        why = data["reason"] or "the winner lies outside the declared space"
+        why = data["fit"]["reason"] or "the winner lies outside the declared space"
         return Drawing([f"How far the winner may be moved is not known: {why}."])
     columns = min(COLUMNS, len(parameters))
     rows = -(-len(parameters) // columns)
@@ -91,7 +92,10 @@ def draw(data: dict[str, Any]) -> Drawing:
         "before the expected loss exceeds one standard deviation of the seed noise "
         f"({score(data['noise_sd']['estimate'])}). What is not known is not called safe. Dotted: the winner."
     )
-    description = f"One picture per hyperparameter: the expected {data['metric']} around trial {data['winner']}."
+    description = (
+        f"One picture per hyperparameter: the expected {data['metric']} around trial {data['winner']}, "
+        f"from {evidence(data['fit'])}."
+    )
     return Drawing(
         [sentence], [FigureView(styled(figure, 60 + 290 * rows), description, _table(parameters))]
     )

@@ -18,7 +18,7 @@ from reports.sections.drawing import (
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import TrialTable
-from reports.wording import between, share
+from reports.wording import between, evidence, share
 
 NAME, TITLE = "sensitivity", "What matters"
 COLOURS = {MATTERS: BLUE, NEGLIGIBLE: GREY, CANNOT_TELL: ORANGE}
@@ -49,9 +49,8 @@ def draw(data: dict[str, Any]) -> Drawing:
 
 def _trust(data: dict[str, Any]) -> str:
     fit = data["fit"]
-    told, notes = f"{fit['finished']} finished trials", []
+    told, notes = evidence(fit), []
     if fit["pruned"]:
-        told += f" and {fit['pruned']} pruned ones"
         notes.append("a pruned trial is a bound on its score")
     if data["outside"]:
         notes.append(f"{data['outside']} outside the declared space are left out")
@@ -121,11 +120,10 @@ def _figure(data: dict[str, Any], ordered: list[dict[str, Any]]) -> FigureView:
     )
     order = [NOISE, *(p["name"] for p in reversed(known))]
     figure.update_yaxes(categoryorder="array", categoryarray=order, automargin=True)
-    rests = data["fit"]
     return FigureView(
         figure,
         "Each hyperparameter's total share of the variance that hyperparameters cause, with its 90% "
-        f"interval, from {rests['finished']} finished and {rests['pruned']} pruned trials; below, seed "
+        f"interval, from {evidence(data['fit'])}; below, seed "
         "noise as a share of all variance.",
         _table(data, known),
     )

@@ -233,6 +233,7 @@ def test_every_study_gets_a_report(tmp_path, trials, direction):
     assert len(result["sections"]["trials"]["trials"]) == len(trials)
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_study_with_several_objectives_is_reported_by_one_of_them(tmp_path):
     study = optuna.create_study(directions=["maximize", "minimize"])
     study.set_metric_names(["f1", "seconds"])
@@ -290,6 +291,11 @@ def test_file_asks_for_nothing_from_outside(confirmed, tmp_path):
     assert policy.startswith("default-src &#39;none&#39;; script-src &#39;sha256-")
     assert "unsafe-eval" not in policy
     assert "unsafe-inline" not in policy.split("style-src")[0]
+
+
+def test_report_json_holds_numbers_and_texts_and_no_python(confirmed, tmp_path):
+    write_report(confirmed, tmp_path)
+    assert "Interval(" not in (tmp_path / "report.json").read_text()
 
 
 def test_every_section_has_words_for_its_pictures(confirmed):

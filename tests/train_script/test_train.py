@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.conftest import ROOT
 from train_script.train import main, schedule_factor
@@ -278,6 +280,18 @@ def test_alias_package_is_never_imported(tmp_path):
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                          env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
     assert out.stdout.strip() == "[]"
+
+
+def test_the_weights_that_it_began_from_are_known_by_their_hash(tiny_bert, tmp_path, capsys):
+    first = train(capsys, tiny_bert)[-1]["pretrained_sha256"]
+    assert train(capsys, tiny_bert, seed=3)[-1]["pretrained_sha256"] == first
+    other = tmp_path / "other"
+    shutil.copytree(tiny_bert, other)
+    weights = load_file(other / "model.safetensors")
+    name = next(iter(weights))
+    weights[name] = weights[name] + 1.0
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    assert train(capsys, other)[-1]["pretrained_sha256"] != first
 
 
 @pytest.mark.parametrize("native", [True, False])
