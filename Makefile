@@ -45,7 +45,7 @@ bench: $(VENV)/.ready-dev ## measure what one trial costs and where its time goe
 calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's intervals hold (half an hour)
 	$(BIN)/python bench/calibration.py --rows runs/calibration.jsonl
 	$(BIN)/python bench/calibration.py --held-out --repeats 2 --compare 1 --seed 600_000 --rows runs/held-out.jsonl
-	$(BIN)/python bench/calibration.py --more --repeats 6 --seed 700_000 --rows runs/more.jsonl
+	$(BIN)/python bench/calibration.py --more --repeats 3 --seed 700_000 --rows runs/more.jsonl
 	$(BIN)/python bench/analysis_speed.py
 
 clean: ## remove .venv (runs stay)

@@ -8,7 +8,7 @@ from reports.sensitivity.result import Analysis, Parameter
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import Column, TrialTable
 from reports.winner import Winner
-from reports.wording import counted, listed, score, shown
+from reports.wording import at_most, counted, listed, score, shown
 
 MOST_SEEDS = 30
 
@@ -124,9 +124,7 @@ def _fix(negligible: list[Parameter], winner: Winner) -> list[Advice]:
     highest = max(p.total.high for p in negligible if p.total)
     verb = "it hardly matters" if len(fixed) == 1 else "they hardly matter"
     return [
-        Advice(
-            f"Fix {listed(fixed)}: {verb} (at most {highest:.0%} of the variance).", "sensitivity"
-        )
+        Advice(f"Fix {listed(fixed)}: {verb} ({at_most(highest)} of the variance).", "sensitivity")
     ]
 
 

@@ -33,6 +33,7 @@ from reports.sensitivity.verdict import (
 from reports.trials import TrialRow, TrialTable, read_table, table_of
 from reports.view import LEVEL, View, axis_of, inside, positions_of, view_of
 from reports.winner import Winner, find_winner
+from reports.wording import at_most
 
 SMALLEST_INTERACTION = 0.02
 MOST_MAPS = 3
@@ -216,7 +217,7 @@ def _sentence(
         if more_needed is None:
             return f"{text}; it would take more than {MOST_FACTOR} times as many trials."
         return f"{text}; roughly {more_needed} more trials may settle it."
-    return f"{name} hardly matters: its share is at most {total.high:.0%}."
+    return f"{name} hardly matters: its share is {at_most(total.high)}."
 
 
 def _odds(table: TrialTable, view: View, winner: Winner | None) -> Odds | None:

@@ -68,6 +68,11 @@ def share(interval: dict[str, float]) -> str:
     return f"{interval['estimate']:.0%} ({interval['low']:.0%} to {interval['high']:.0%})"
 
 
+def at_most(part: float) -> str:
+    """`at most 7%`, and never at most nothing."""
+    return f"at most {part:.0%}" if part >= 0.005 else "less than 1%"
+
+
 def between(interval: dict[str, float]) -> str:
     """`0.8123 (0.8004 to 0.8251)`."""
     return f"{score(interval['estimate'])} ({score(interval['low'])} to {score(interval['high'])})"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
@@ -69,16 +70,23 @@ def styled(figure: go.Figure, height: int = 380) -> go.Figure:
     return figure
 
 
+def literal(text: Any) -> str:
+    """A text of the user's for plotly, which would take `<b>` or `<a href=…>` in it for its own."""
+    return escape(str(text), quote=False)
+
+
 def axis_title(metric: str, maximize: bool) -> str:
     """The objective as an axis says it."""
-    return f"{metric} ({'higher' if maximize else 'lower'} is better)"
+    return f"{literal(metric)} ({'higher' if maximize else 'lower'} is better)"
 
 
 def parameter_axis(column: dict[str, Any]) -> dict[str, Any]:
     """The axis of one hyperparameter (a Column's fields): its name and its scale."""
-    axis: dict[str, Any] = {"title": {"text": column["name"] + (" (log)" if column["log"] else "")}}
+    axis: dict[str, Any] = {
+        "title": {"text": literal(column["name"]) + (" (log)" if column["log"] else "")}
+    }
     if column["kind"] == "choice":
-        order = [str(choice) for choice in column["choices"]]
+        order = [literal(choice) for choice in column["choices"]]
         return axis | {"type": "category", "categoryorder": "array", "categoryarray": order}
     if column["log"]:
         wide = column["high"] > 30 * column["low"]
@@ -92,7 +100,7 @@ def parameter_axis(column: dict[str, Any]) -> dict[str, Any]:
 
 def on_axis(column: dict[str, Any], value: Any) -> Any:
     """A value as plotly places it: choices by their text."""
-    return str(value) if column["kind"] == "choice" else value
+    return literal(value) if column["kind"] == "choice" else value
 
 
 def thinned(items: Sequence[Any], most: int = MOST_DRAWN) -> list[Any]:

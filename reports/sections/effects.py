@@ -17,6 +17,7 @@ from reports.sections.drawing import (
     TableView,
     axis_title,
     drawn_of,
+    literal,
     on_axis,
     parameter_axis,
     styled,
@@ -102,7 +103,7 @@ def add_effect(
 ) -> None:  # fmt: skip
     """A line with its band; for a choice, points with their intervals."""
     x = [on_axis(column, value) for value in effect["values"]]
-    hover = f"{column['name']} %{{x}}: %{{y:.4f}}<extra>expected</extra>"
+    hover = f"{literal(column['name'])} %{{x}}: %{{y:.4f}}<extra>expected</extra>"
     if column["kind"] == "choice":
         figure.add_scatter(
             x=x, y=effect["middle"], mode="markers", name="expected", legendgroup="expected",
@@ -137,7 +138,7 @@ def _add_points(
         name=label, legendgroup=label, showlegend=legend,
         marker={"size": 8, "color": colour, "symbol": symbol, "opacity": 0.8},
         text=[p["trial"] for p in part],
-        hovertemplate=f"{column['name']} %{{x}}<br>%{{y:.4f}}<br>trial %{{text}}<extra></extra>",
+        hovertemplate=f"{literal(column['name'])} %{{x}}<br>%{{y:.4f}}<br>trial %{{text}}<extra></extra>",
         **place,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from reports.sections.drawing import (
     TableView,
     axis_title,
     drawn_of,
+    literal,
     styled,
     thinned,
 )
@@ -63,9 +64,9 @@ def draw(data: dict[str, Any]) -> Drawing:
     for source, part in groups.items():
         colour = GREY if source == PRUNED else SOURCE_COLOURS.get(source, "#56B4E9")
         figure.add_scatter(
-            x=[p["trial"] for p in part], y=[p["score"] for p in part], name=source, mode="markers",
+            x=[p["trial"] for p in part], y=[p["score"] for p in part], name=literal(source), mode="markers",
             marker={"size": 9, "color": colour, "symbol": SYMBOLS.get(source, "circle")},
-            text=["<br>".join(f"{k} = {shown(v)}" for k, v in p["params"].items()) for p in part],
+            text=["<br>".join(literal(f"{k} = {shown(v)}") for k, v in p["params"].items()) for p in part],
             hovertemplate="trial %{x}: %{y:.4f}<br>%{text}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title="trial")

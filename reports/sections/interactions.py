@@ -9,6 +9,7 @@ from reports.sections.drawing import (
     Drawing,
     FigureView,
     TableView,
+    literal,
     on_axis,
     parameter_axis,
     styled,
@@ -79,8 +80,8 @@ def _map(data: dict[str, Any], found: dict[str, Any]) -> FigureView:
     figure = go.Figure(
         go.Heatmap(
             x=x, y=y, z=found["middle"], customdata=found["half_width"], colorscale=SCALE,
-            reversescale=not data["maximize"], colorbar={"title": {"text": data["metric"]}},
-            hovertemplate=f"{first['name']} %{{x}}<br>{second['name']} %{{y}}<br>"
+            reversescale=not data["maximize"], colorbar={"title": {"text": literal(data["metric"])}},
+            hovertemplate=f"{literal(first['name'])} %{{x}}<br>{literal(second['name'])} %{{y}}<br>"
             "%{z:.4f} ± %{customdata:.4f}<extra></extra>",
         )
     )  # fmt: skip

@@ -13,6 +13,7 @@ from reports.sections.drawing import (
     FigureView,
     TableView,
     drawn_of,
+    literal,
     styled,
     thinned,
 )
@@ -75,7 +76,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     figure.add_scatter(
         x=[None], y=[None], mode="markers", showlegend=False,
         marker={"color": [low], "cmin": low, "cmax": high, "colorscale": SCALE, "showscale": True,
-                "reversescale": not data["maximize"], "colorbar": {"title": {"text": data["metric"]}}},
+                "reversescale": not data["maximize"], "colorbar": {"title": {"text": literal(data["metric"])}}},
     )  # fmt: skip
     _label(figure, data, low, high)
     sentences = ["Each line is a finished search trial; the colour is its score."]
@@ -113,8 +114,8 @@ def _places(axis: dict[str, Any], values: list[Any]) -> Any:
 def _label(figure: go.Figure, data: dict[str, Any], low: float, high: float) -> None:
     """Names below, a line and its ends' values at each axis."""
     styled(figure, 420).update_layout(margin={"l": 50, "r": 30, "t": 30, "b": 60})
-    names = [axis["name"] + (" (log)" if axis["log"] else "") for axis in data["axes"]]
-    names.append(data["metric"])
+    names = [literal(axis["name"]) + (" (log)" if axis["log"] else "") for axis in data["axes"]]
+    names.append(literal(data["metric"]))
     figure.update_xaxes(
         tickvals=list(range(len(names))), ticktext=names, showgrid=True, zeroline=False,
         range=[-0.3, len(names) - 0.7],
@@ -132,7 +133,7 @@ def _label(figure: go.Figure, data: dict[str, Any], low: float, high: float) -> 
             figure.add_annotation(
                 x=i,
                 y=height,
-                text=text,
+                text=literal(text if len(text) <= 20 else f"{text[:19]}…"),
                 showarrow=False,
                 xanchor="left",
                 xshift=4,
@@ -143,7 +144,7 @@ def _label(figure: go.Figure, data: dict[str, Any], low: float, high: float) -> 
 def _told(data: dict[str, Any], trial: dict[str, Any]) -> str:
     lines = [f"trial {trial['trial']}: {score(trial['score'])}"]
     lines += [
-        f"{axis['name']} = {shown(value)}"
+        literal(f"{axis['name']} = {shown(value)}")
         for axis, value in zip(data["axes"], trial["values"], strict=True)
     ]
     return "<br>".join(lines)

@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from reports.sections.drawing import BLUE, Drawing, FigureView, TableView, styled
+from reports.sections.drawing import BLUE, Drawing, FigureView, TableView, literal, styled
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
 from reports.winner import find_winner
@@ -44,7 +44,10 @@ def draw(data: dict[str, Any]) -> Drawing:
     steps = data["steps"]
     if not steps:
         return Drawing([f"There is no such path: {data['why_not'] or 'nothing changes'}."])
-    labels = [f"{s['parameter']}<br>{shown(s['before'])} → {shown(s['after'])}" for s in steps]
+    labels = [
+        f"{literal(s['parameter'])}<br>{literal(shown(s['before']))} → {literal(shown(s['after']))}"
+        for s in steps
+    ]
     gains = [s["gain"] for s in steps]
     figure = go.Figure(
         go.Bar(
@@ -59,7 +62,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     figure.update_yaxes(autorange="reversed", automargin=True)
     better = "more" if data["maximize"] else "less"
     figure.update_xaxes(
-        title=f"expected change of {data['metric']} ({better} is better), 90% intervals"
+        title=f"expected change of {literal(data['metric'])} ({better} is better), 90% intervals"
     )
     sentence = (
         f"From trial {data['default']} (the default) to trial {data['winner']}, changing one "

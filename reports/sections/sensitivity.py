@@ -13,6 +13,7 @@ from reports.sections.drawing import (
     Drawing,
     FigureView,
     TableView,
+    literal,
     styled,
 )
 from reports.sensitivity.result import Analysis
@@ -105,7 +106,7 @@ def _figure(data: dict[str, Any], ordered: list[dict[str, Any]]) -> FigureView:
                 figure, verdict, colour, "circle", [(p["name"], p["total"]) for p in part]
             )
     figure.add_scatter(
-        x=[p["main"]["estimate"] for p in known], y=[p["name"] for p in known], mode="markers",
+        x=[p["main"]["estimate"] for p in known], y=[literal(p["name"]) for p in known], mode="markers",
         name="alone, without the others", hovertemplate="%{y} alone: %{x:.0%}<extra></extra>",
         marker={"size": 14, "symbol": "line-ns", "line": {"width": 3, "color": RED}},
     )  # fmt: skip
@@ -118,7 +119,7 @@ def _figure(data: dict[str, Any], ordered: list[dict[str, Any]]) -> FigureView:
     figure.update_xaxes(
         title="share of the variance, 90% intervals", tickformat=".0%", range=[-0.02, 1.02]
     )
-    order = [NOISE, *(p["name"] for p in reversed(known))]
+    order = [NOISE, *(literal(p["name"]) for p in reversed(known))]
     figure.update_yaxes(categoryorder="array", categoryarray=order, automargin=True)
     return FigureView(
         figure,
@@ -134,7 +135,7 @@ def _add_intervals(
 ) -> None:
     shares = [share_ for _, share_ in rows]
     figure.add_scatter(
-        x=[s["estimate"] for s in shares], y=[row for row, _ in rows], mode="markers", name=name,
+        x=[s["estimate"] for s in shares], y=[literal(row) for row, _ in rows], mode="markers", name=name,
         marker={"size": 11, "color": colour, "symbol": symbol},
         error_x={
             "type": "data", "symmetric": False, "thickness": 2, "width": 5, "color": colour,

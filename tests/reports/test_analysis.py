@@ -339,8 +339,8 @@ def test_the_section_says_each_parameter_in_a_sentence_and_draws_it(result):
     assert "Seed noise is" in text
     names = [trace.name for trace in drawing.figures[0].figure.data]
     assert names[0] == "matters"
-    assert names[-1] == "alone, without the others"
-    assert drawing.tables[0].caption.startswith("Shares of the variance")
+    assert names[-2:] == ["alone, without the others", "seed noise, of all variance"]
+    assert drawing.figures[0].table.caption.startswith("Shares of the variance")
 
 
 def test_the_table_has_the_step_between_levels():

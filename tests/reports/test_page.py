@@ -22,17 +22,19 @@ pytestmark = [
     # axe's package reads its script with a loader that Python has deprecated.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:axe_playwright_python"),
 ]
-HOSTILE = "</script><img src=x onerror='window.hit=1'><b>=cmd()</b>"
+HOSTILE = "</script><img src=x onerror='window.hit=1'><b>=cmd()</b><a href='http://a.example'>a</a>"
 SPACE = {
     "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
     "warmup_ratio": FloatDistribution(0.0, 0.3),
     "batch_size": CategoricalDistribution((16, 32)),
-    "kind": CategoricalDistribution(("plain", HOSTILE)),
+    "kind": CategoricalDistribution(("plain", "fancy")),
 }
 
 
 def sweep(count, hostile=False):
     """A sweep of finished, pruned and failed trials with a default, curves, times and seeds."""
+    other = HOSTILE if hostile else "fancy"
+    space = SPACE | {"kind": CategoricalDistribution(("plain", other))}
     rng = np.random.default_rng(3)
     study = optuna.create_study(direction="maximize", study_name=HOSTILE if hostile else "mrpc")
     study.set_user_attr("schema", 1)
@@ -42,7 +44,7 @@ def sweep(count, hostile=False):
         u = rng.random()
         params = {
             "learning_rate": 1e-5 * 100**u, "warmup_ratio": 0.3 * rng.random(),
-            "batch_size": (16, 32)[i % 2], "kind": ("plain", HOSTILE)[hostile and i % 3 == 0],
+            "batch_size": (16, 32)[i % 2], "kind": ("plain", other)[i % 3 == 0],
         }  # fmt: skip
         score = 0.9 - (u - 0.6) ** 2 + 0.01 * rng.standard_normal()
         state = TrialState.PRUNED if i % 7 == 6 else TrialState.COMPLETE
@@ -61,7 +63,7 @@ def sweep(count, hostile=False):
                 state=state,
                 value=score if state == TrialState.COMPLETE else None,
                 params=params,
-                distributions=SPACE,
+                distributions=space,
                 user_attrs=attributes,
                 intermediate_values={25: score - 0.2, 50: score - 0.1}
                 | ({100: score} if state == TrialState.COMPLETE else {}),
@@ -73,7 +75,7 @@ def sweep(count, hostile=False):
             study.add_trial(
                 create_trial(
                     value=of.value - 0.01 + 0.005 * rng.standard_normal(), params=of.params,
-                    distributions=SPACE,
+                    distributions=space,
                     user_attrs={"purpose": "confirm", "confirms": of.number, "seed": 1000 + seed,
                                 "chosen_by": "confirmation", "wall_seconds": 60.0},
                 )
@@ -222,7 +224,9 @@ def test_hostile_text_is_shown_and_never_run(opened, tmp_path):
     through(page)
     page.get_by_role("button", name="Trial 10: more").click()
     assert page.evaluate("window.hit") is None
-    assert page.locator("img").count() == 0
+    assert page.locator("img, a:not([href^='#']), .plot b").count() == 0
+    ticks = page.locator(".plot text").all_text_contents()
+    assert any(HOSTILE in text for text in ticks)
     assert HOSTILE in page.locator("h1").inner_text()
     assert HOSTILE in page.locator("tr.detail").inner_text()
     assert page.troubles == []
