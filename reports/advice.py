@@ -1,7 +1,7 @@
 """What to do next, as far as the trials say it: each piece with the numbers that it rests on."""
 
+import math
 from dataclasses import dataclass
-from statistics import mean
 
 from reports.sensitivity.difference import difference
 from reports.sensitivity.result import Analysis, Parameter
@@ -11,6 +11,7 @@ from reports.winner import Winner
 from reports.wording import at_most, counted, listed, score, shown
 
 MOST_SEEDS = 30
+RISK = "elsewhere these trials cannot exclude a loss beyond the seed noise"
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ def _seeds(table: TrialTable, winner: Winner) -> list[Advice]:
         return [Advice(text, "winner")]
     if winner.is_default or len(winner.default_confirmed) < 2 or len(winner.confirmed) < 2:
         return []
-    gap = difference(winner.confirmed, winner.default_confirmed)
+    gap = difference(winner.confirmed, winner.default_runs)
     if gap is None or gap.low > 0 or gap.high < 0 or not gap.estimate:
         return []
     # The interval shrinks with the square root of the number of seeds.
     factor = (max(gap.high - gap.estimate, gap.estimate - gap.low) / abs(gap.estimate)) ** 2
-    needed = round(factor * len(winner.confirmed))
-    apart = abs(mean(winner.confirmed) - mean(winner.default_confirmed))
+    needed = max(len(winner.confirmed) + 1, math.ceil(factor * len(winner.confirmed)))
+    apart = abs(gap.estimate)
     if needed > MOST_SEEDS:
         text = (
             f"Do not count on the winner being better than the default: they are {score(apart)} apart, "
@@ -76,11 +77,7 @@ def _range(column: Column, parameter: Parameter, winner: Winner) -> list[Advice]
     if safe.low is None:
         if 0 < len(safe.choices) < len(column.choices):
             kept = listed([shown(choice) for choice in safe.choices], "or")
-            return [
-                Advice(
-                    f"Keep {name} at {kept}: the others lose more than a seed does.", "robustness"
-                )
-            ]
+            return [Advice(f"Keep {name} at {kept}: {RISK}.", "robustness")]
         return []
     at, (at_low, at_high) = winner.params[name], _ends(column)
     end = "lower" if at_low is not None and at <= at_low else ""
@@ -97,8 +94,9 @@ def _range(column: Column, parameter: Parameter, winner: Winner) -> list[Advice]
         return []
     return [
         Advice(
-            f"Narrow {name} to between {shown(safe.low)} and {shown(safe.high)}: outside, the winner is "
-            "expected to lose more than one standard deviation of the seed noise.",
+            f"Narrow {name} to between {shown(safe.low)} and {shown(safe.high)}: {RISK}."
+            if safe.low != safe.high
+            else f"Keep {name} at {shown(safe.low)}: {RISK}.",
             "robustness",
         )
     ]
@@ -116,15 +114,13 @@ def _ends(column: Column) -> tuple[float | None, float | None]:
 
 
 def _fix(negligible: list[Parameter], winner: Winner) -> list[Advice]:
-    fixed = [
-        f"{p.name} at {shown(winner.params[p.name])}" for p in negligible if p.name in winner.params
-    ]
+    fixed = [f"{p.name} at {shown(winner.params[p.name])}" for p in negligible if p.safe_range]
     if not fixed:
         return []
     highest = max(p.total.high for p in negligible if p.total)
-    verb = "it hardly matters" if len(fixed) == 1 else "they hardly matter"
+    verb = "it hardly matters, " if len(fixed) == 1 else "they hardly matter, each "
     return [
-        Advice(f"Fix {listed(fixed)}: {verb} ({at_most(highest)} of the variance).", "sensitivity")
+        Advice(f"Fix {listed(fixed)}: {verb}{at_most(highest)} of the variance.", "sensitivity")
     ]
 
 

@@ -27,6 +27,7 @@ from reports.sensitivity.verdict import (
     MATTERS,
     MATTERS_ABOVE,
     MOST_FACTOR,
+    ONE_VALUE,
     more_trials,
     verdict_of,
 )
@@ -73,7 +74,10 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
     scored = [t for t in table.trials if t.status in ("finished", "pruned")]
     rows = [t for t in scored if inside(axes, t)]
     winner = find_winner(table)
-    view = view_of(table, axes, rows, table.by_number(winner.number) if winner else None, seed)
+    centre = table.by_number(winner.number) if winner else None
+    if centre is not None and not inside(axes, centre):
+        centre = None
+    view = view_of(table, axes, rows, centre, seed)
     best = _best_of_n(table)
     noise_sd = None
     if view.posterior:
@@ -119,13 +123,14 @@ def _parameters(table: TrialTable, view: View) -> dict[str, Parameter]:
     for name in (column.name for column in table.columns):
         active = [t for t in view.rows if name in t.params]
         seen, where = view, ""
-        if 0 < len(active) < len(view.rows):
+        if view.fit.trusted and 0 < len(active) < len(view.rows):
             numbers = frozenset(t.number for t in active)
             if numbers not in views:
                 views[numbers] = _where_active(table, view, active)
             seen = views[numbers]
             where = f" (in the {len(active)} of {len(view.rows)} trials where it exists)"
-        parts[name] = _parameter(name, where, seen, len(active), len(view.rows), table.maximize)
+        part = _parameter(name, where, seen, view, len(active), table.maximize)
+        parts[name] = replace(part, conditional=0 < len(active) < len(view.rows))
     return parts
 
 
@@ -135,7 +140,7 @@ def _where_active(table: TrialTable, view: View, active: list[TrialRow]) -> View
         axis for axis in view.axes
         if all(axis.name in t.params for t in active)
         and (
-            len({str(t.params[axis.name]) for t in active}) > 1
+            len({repr(t.params[axis.name]) for t in active}) > 1
             or sum(axis.name in t.params for t in view.rows) == len(active)
         )
     ]  # fmt: skip
@@ -143,31 +148,35 @@ def _where_active(table: TrialTable, view: View, active: list[TrialRow]) -> View
 
 
 def _parameter(
-    name: str, where: str, view: View, active: int, everywhere: int, maximize: bool
+    name: str, where: str, view: View, whole: View, active: int, maximize: bool
 ) -> Parameter:
-    """One parameter's part, as the view sees it; it exists in `active` trials of `everywhere`."""
+    """One parameter's part, as the view sees it; it exists in `active` trials of the whole view."""
+    everywhere = len(whole.rows)
     blank = Parameter(
         name=name,
         main=None,
         total=None,
         local=None,
-        verdict=CANNOT_TELL,
+        verdict=ONE_VALUE,
         sentence=f"{name} has only one value in this space.",
         more_trials=None,
         safe_range=None,
         effect=None,
         around=None,
         active_in=active,
-        conditional=0 < active < everywhere,
+        conditional=False,
     )
-    j = view.index(name)
-    if j is None:
+    if whole.index(name) is None:
         return blank
+    j, blank = view.index(name), replace(blank, verdict=CANNOT_TELL)
     if not active and everywhere:
         sentence = f"No finished trial had {name}: nothing can be said of it."
         return replace(blank, sentence=sentence)
     noise_share = view.noise_share()
-    if view.posterior is None or view.shares is None or noise_share is None or not view.fit.trusted:
+    if (
+        whole.posterior is None or view.posterior is None or view.shares is None
+        or noise_share is None or j is None or not view.fit.trusted
+    ):  # fmt: skip
         more = max(20, view.fit.finished)
         sentence = (
             f"These trials cannot tell whether {name} matters{where}: {view.fit.reason}. "
@@ -183,7 +192,7 @@ def _parameter(
     local = safe = at_winner = None
     if view.centre_D is not None and np.isfinite(view.centre_D[j]):
         local = view.around_winner[j]
-        noise_sd = float(np.sqrt(view.posterior.noise_variance_S).mean())
+        noise_sd = float(np.sqrt(whole.posterior.noise_variance_S).mean())
         safe = safe_range(view.posterior, j, view.centre_D, maximize, noise_sd)
         at_winner = around(view.posterior, j, view.centre_D, LEVEL)
     return replace(
@@ -192,7 +201,7 @@ def _parameter(
         total=total,
         local=local,
         verdict=verdict,
-        sentence=_sentence(name + where, main, total, verdict, more_needed),
+        sentence=_sentence(name, where, main, total, verdict, more_needed),
         more_trials=more_needed,
         safe_range=safe,
         effect=averaged(view.posterior, j, LEVEL),
@@ -201,11 +210,12 @@ def _parameter(
 
 
 def _sentence(
-    name: str, main: Interval, total: Interval, verdict: str, more_needed: int | None
+    name: str, where: str, main: Interval, total: Interval, verdict: str, more_needed: int | None
 ) -> str:
+    name, there = name + where, "cause there" if where else "cause"
     shown = f"{total.estimate:.0%} ({total.low:.0%} to {total.high:.0%})"
     if verdict == MATTERS:
-        text = f"{name} matters: it causes {shown} of the variance that hyperparameters cause"
+        text = f"{name} matters: it causes {shown} of the variance that hyperparameters {there}"
         together = total.estimate - main.estimate
         if together >= 0.1:
             text += f", {together:.0%} of it only together with others"
@@ -233,9 +243,9 @@ def _odds(table: TrialTable, view: View, winner: Winner | None) -> Odds | None:
     groups = list(scores)
     best = max if table.maximize else min
     default = group_of.get(winner.default_number) if winner.default_number is not None else None
-    first_row = [view.group_N.tolist().index(group) for group in groups]
+    row_of = {int(group): i for i, group in reversed(list(enumerate(view.group_N)))}
     return odds(
-        view.posterior.values(view.positions_ND[first_row]),
+        view.posterior.values(view.positions_ND[[row_of[group] for group in groups]]),
         [scores[group][0][0] for group in groups],
         np.array([best(score for _, score in scores[group]) for group in groups]),
         groups.index(group_of[winner.number]),

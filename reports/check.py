@@ -1,7 +1,6 @@
 """Does a report.json say what the trials say? Every number is computed again and compared."""
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import Any
 from optuna.study import Study
 
 from reports.errors import ReportError
-from reports.plain import plain
-from reports.render import SCHEMA, as_json, compute_report, unpacked
+from reports.render import SCHEMA, as_html, as_json, compute_report
 from reports.trials import read_table
 
 MOST_SHOWN = 10
+ABSENT = "(absent)"
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,19 @@ class Difference:
         return f"{self.place}: {reported} in the report, {computed} from the trials"
 
 
-def check_report(path: str | Path, study: Study) -> tuple[int, list[Difference]]:
-    """How many values report.json holds, and those that the study's trials do not give.
+@dataclass(frozen=True)
+class Checked:
+    """How many values report.json holds, those that the trials do not give, and whether the page beside
+    it is the one that they give (None where there is no page).
+    """
+
+    values: int
+    differences: list[Difference]
+    same_page: bool | None
+
+
+def check_report(path: str | Path, study: Study) -> Checked:
+    """Computes report.json and report.html again from a study's trials and compares.
 
     Raises ReportError where the file cannot be read, or is no report.json of this version.
     """
@@ -40,24 +50,21 @@ def check_report(path: str | Path, study: Study) -> tuple[int, list[Difference]]
         reported = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as exc:
         raise ReportError(f"{path} cannot be read: {exc}") from exc
-    if not isinstance(reported, dict) or reported.get("schema") != SCHEMA:
+    objective = reported.get("objective") if isinstance(reported, dict) else None
+    if not isinstance(objective, int) or reported.get("schema") != SCHEMA:
         raise ReportError(
             f"{path} is no report.json of schema {SCHEMA}; `tuner report` writes the present one"
         )
-    table = read_table(study, int(reported.get("objective") or 1))
-    # Through the text and back, as the file went.
-    computed = json.loads(as_json(plain(compute_report(table))))
-    return sum(1 for _ in _leaves(reported)), list(_differences(reported, computed))
-
-
-def same_page(path: str | Path) -> bool | None:
-    """Whether the report.html beside a report.json holds the same numbers; None without one."""
-    path = Path(path)
+    table = read_table(study, objective)
+    result = compute_report(table)
+    text = as_json(result)
     page = path.with_name("report.html")
-    if not page.is_file():
-        return None
-    inside = re.search(r'id="packed-report">([^<]*)<', page.read_text(encoding="utf-8"))
-    return inside is not None and unpacked(inside.group(1)) == path.read_bytes()
+    try:
+        same = page.read_bytes() == as_html(table, result, text).encode("utf-8", "backslashreplace")
+    except OSError:
+        same = None
+    count = sum(1 for _ in _leaves(reported))
+    return Checked(count, list(_differences(reported, json.loads(text))), same)
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -74,7 +81,8 @@ def _leaves(value: Any) -> Iterator[Any]:
 def _differences(a: Any, b: Any, place: str = "") -> Iterator[Difference]:
     if isinstance(a, dict) and isinstance(b, dict):
         for key in dict.fromkeys([*a, *b]):
-            yield from _differences(a.get(key), b.get(key), f"{place}.{key}" if place else str(key))
+            inner = f"{place}.{key}" if place else str(key)
+            yield from _differences(a.get(key, ABSENT), b.get(key, ABSENT), inner)
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             yield from _differences(x, y, f"{place}[{i}]")

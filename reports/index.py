@@ -3,15 +3,13 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
+from reports.page_files import page_file, template
 from reports.render import replace_file
+from reports.sensitivity.verdict import MATTERS, NEGLIGIBLE
 from reports.wording import score, shown, spread
 
 
@@ -45,18 +43,21 @@ def write_index(folder: str | Path) -> Path:
             runs.append(_read(path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             unread.append(path.parent.name)
-    environment = Environment(
-        loader=PackageLoader("reports", "page"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    html = environment.get_template("index.html.j2").render(
+    html = template("index.html.j2").render(
         folder=folder.resolve().name,
         runs=runs,
         unread=unread,
-        style=Markup((files("reports") / "page" / "style.css").read_text(encoding="utf-8")),
+        style=page_file("style.css"),
     )
     replace_file(folder / "index.html", html)
     return folder / "index.html"
+
+
+def _what_matters(verdicts: list[tuple[str, str]]) -> str:
+    found = [name for name, verdict in verdicts if verdict == MATTERS]
+    if found:
+        return ", ".join(found)
+    return "nothing" if {verdict for _, verdict in verdicts} == {NEGLIGIBLE} else "cannot tell"
 
 
 def _read(path: Path) -> IndexedRun:
@@ -73,6 +74,6 @@ def _read(path: Path) -> IndexedRun:
         winner=" ".join(f"{k}={shown(v)}" for k, v in winner["params"].items()) if winner else "",
         score=(spread(winner["confirmed"]) if winner["confirmed"] else f"{score(winner['score'])}, not confirmed")
         if winner else "no trial finished",
-        matters=", ".join(p["name"] for p in parameters if p["verdict"] == "matters"),
+        matters=_what_matters([(p["name"], p["verdict"]) for p in parameters]),
         trials=len(sections["trials"]["trials"]),
     )  # fmt: skip

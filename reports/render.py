@@ -7,16 +7,15 @@ import json
 import os
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from optuna.study import Study
 from plotly.offline import get_plotlyjs
 
 from reports.analysis import analyze_table
+from reports.page_files import page_file, template
 from reports.plain import plain
 from reports.sections import SECTIONS
 from reports.sections.drawing import Drawing, FigureView
@@ -61,7 +60,7 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     text = as_json(result)
     replace_file(folder / "report.json", text)
-    replace_file(folder / "report.html", _html(table, result, text, refresh_seconds))
+    replace_file(folder / "report.html", as_html(table, result, text, refresh_seconds))
     return folder / "report.html"
 
 
@@ -80,7 +79,10 @@ def as_json(result: dict[str, Any]) -> str:
     return json.dumps(plain(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _html(table: TrialTable, result: dict[str, Any], text: str, refresh_seconds: int | None) -> str:
+def as_html(
+    table: TrialTable, result: dict[str, Any], text: str, refresh_seconds: int | None = None
+) -> str:
+    """The text of report.html; `text` is that of report.json, which it carries."""
     sections = []
     for section in SECTIONS:
         drawing: Drawing = section.draw(result["sections"][section.NAME])
@@ -100,13 +102,9 @@ def _html(table: TrialTable, result: dict[str, Any], text: str, refresh_seconds:
             for row in view.rows
         ],
     }  # fmt: skip
-    script = (files("reports") / "page" / "page.js").read_text(encoding="utf-8")
+    script = page_file("page.js")
     plotly, plotly_hash = _plotly()
-    environment = Environment(
-        loader=PackageLoader("reports", "page"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         title=table.name,
         metric=table.metric,
         maximize=table.maximize,
@@ -115,8 +113,8 @@ def _html(table: TrialTable, result: dict[str, Any], text: str, refresh_seconds:
         titles={section.name: section.title for section in sections},
         most_rows=MOST_ROWS,
         policy=_policy([_hash(script), plotly_hash]),
-        style=Markup((files("reports") / "page" / "style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
+        style=page_file("style.css"),
+        script=script,
         packed={
             "plotly": Markup(plotly),
             "drawn": Markup(packed(json.dumps(drawn, separators=(",", ":")))),
@@ -149,15 +147,10 @@ def _hash(script: str) -> str:
 
 
 def packed(text: str) -> str:
-    """Compressed text in characters that HTML leaves alone; `unpacked` and page.js read it."""
+    """Compressed text in characters that HTML leaves alone; page.js reads it."""
     # A script may print half a character (a lone surrogate); it is shown as its escape.
     data = gzip.compress(text.encode("utf-8", "backslashreplace"), 9, mtime=0)
     return base64.b85encode(data).decode().replace("<", ",")
-
-
-def unpacked(text: str) -> bytes:
-    """What was packed, in UTF-8."""
-    return gzip.decompress(base64.b85decode(text.replace(",", "<")))
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -231,7 +231,7 @@ def _row(trial: FrozenTrial, number: int) -> TrialRow:
         status=status,
         purpose="confirm" if attributes.get("purpose") == "confirm" else "search",
         chosen_by=str(attributes.get("chosen_by", "unknown")),
-        params=dict(trial.params),
+        params=_declared(trial),
         objective=objective,
         curve=[
             (float(step), float(value))
@@ -251,6 +251,15 @@ def _row(trial: FrozenTrial, number: int) -> TrialRow:
         arguments=_as_lines(attributes.get("arguments")),
         metrics=metrics,
     )
+
+
+def _declared(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial's parameters, a choice as it was declared: 1 and True are equal, but not the same text."""
+    params = dict(trial.params)
+    for name, distribution in trial.distributions.items():
+        if isinstance(distribution, CategoricalDistribution):
+            params[name] = distribution.choices[int(distribution.to_internal_repr(params[name]))]
+    return params
 
 
 def as_number(value: Any) -> float | None:

@@ -127,10 +127,12 @@ def _too_little(
         return "no hyperparameter was searched"
     if not finished:
         return "no trial finished"
-    if len({t.objective for t in finished}) == 1:
-        return f"every finished trial has the same {metric}"
-    if max(abs(t.objective or 0.0) for t in finished) > LARGEST_SCORE:
+    scores = np.array([t.objective for t in finished], dtype=float)
+    if np.abs(scores).max() > LARGEST_SCORE:
         return f"the {metric} is too large to reckon with"
+    if not scores.var():
+        same = len(set(scores)) == 1
+        return f"every finished trial has the same {metric}" + ("" if same else ", nearly")
     if configurations < FEWEST_CONFIGURATIONS:
         return (
             f"only {configurations} configurations finished, and {FEWEST_CONFIGURATIONS} are the "
@@ -202,10 +204,11 @@ def _done(rows: list[TrialRow]) -> NDArray[np.bool_]:
 def _bounds(table: TrialTable, rows: list[TrialRow]) -> tuple[Floats, Floats]:
     """Each trial's lowest and highest score: equal where it finished."""
     finished = [(t.curve, t.objective) for t in rows if t.objective is not None]
+    pairs_at: dict[float, list[tuple[float, float]]] = {}
     pairs = [
         (t.objective, t.objective)
         if t.objective is not None
-        else pruned_bounds(t.curve, finished, table.maximize)
+        else pruned_bounds(t.curve, finished, table.maximize, pairs_at)
         for t in rows
     ]
     low_N, high_N = np.array(pairs, dtype=float).T

@@ -10,7 +10,9 @@ from reports.wording import score, seeds, shown, spread
 
 @dataclass(frozen=True)
 class Winner:
-    """The winning search trial. `confirmed` are its scores on fresh seeds, in order of the seed."""
+    """The winning search trial. `confirmed` are its scores on fresh seeds, in order of the seed;
+    `compared` is the number of configurations whose means on common seeds were compared.
+    """
 
     number: int
     params: dict[str, Any]
@@ -20,6 +22,14 @@ class Winner:
     default_score: float | None
     default_confirmed: list[float]
     is_default: bool
+    compared: int
+
+    @property
+    def default_runs(self) -> list[float]:
+        """The default's runs that were chosen by no score: its search run among them."""
+        if self.default_score is None:
+            return []
+        return [self.default_score, *self.default_confirmed]
 
 
 def find_winner(table: TrialTable) -> Winner | None:
@@ -35,10 +45,10 @@ def find_winner(table: TrialTable) -> Winner | None:
     scores = confirmed_scores(table)
     candidates = [t for t in best if t.number in scores]
     common = set.intersection(*(set(scores[t.number]) for t in candidates)) if candidates else set()
-    winner = best[0]
+    winner, compared = best[0], 0
     # Where the leader of the search has no confirmed score, nothing was compared with it.
     if common and any(t.params == best[0].params for t in candidates):
-        sign = 1.0 if table.maximize else -1.0
+        sign, compared = 1.0 if table.maximize else -1.0, len(candidates)
         winner = max(
             candidates, key=lambda t: sign * mean(scores[t.number][seed] for seed in common)
         )
@@ -53,6 +63,7 @@ def find_winner(table: TrialTable) -> Winner | None:
         default_score=default.objective if default else None,
         default_confirmed=list(scores.get(default.number, {}).values()) if default else [],
         is_default=default is not None and default.params == winner.params,
+        compared=compared,
     )
 
 

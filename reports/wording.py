@@ -87,6 +87,14 @@ def gap(interval: dict[str, float]) -> str:
     return f"{middle} ({low} to {high})"
 
 
+def safe_text(safe: Mapping[str, Any]) -> str:
+    """`1e-05 to 0.0003`, with "all of it" where it is; `16 or 32` of a choice (a SafeRange's fields)."""
+    if safe["low"] is None or safe["choices"]:
+        return listed([shown(choice) for choice in safe["choices"]], "or")
+    text = f"{shown(safe['low'])} to {shown(safe['high'])}"
+    return f"{text} (all of it)" if all(safe["reaches_end"]) else text
+
+
 def chance(probability: float) -> str:
     """`37%`, and never quite nothing or all."""
     if probability > 0.99:

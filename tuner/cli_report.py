@@ -73,12 +73,18 @@ def report(
 
       tuner report runs/        (runs/index.html, over all of them)
     """
-    if check is not None and run is None and storage is None:
-        run = str(check.parent)
-    named = [run is not None, storage is not None, amt_job is not None, csv is not None]
-    if sum(named) != 1:
+    named = sum(source is not None for source in (run, storage, amt_job, csv))
+    if check is not None and not named:
+        run, named = str(check.parent), 1
+    if named != 1:
         raise TunerError("name one of: a run, --storage with --study, --amt-job, --csv")
-    if run is not None and check is None and _holds_runs(Path(run)):
+    if watch and check is not None:
+        raise TunerError("--watch writes a report and --check compares one: name one of them")
+    _refuse_what_does_not_apply(
+        {"--study": (study, storage), "--region": (region, amt_job), "--log": (log, csv),
+         "--direction": (direction, csv), "--objective": (objective, csv or storage)}
+    )  # fmt: skip
+    if run is not None and check is None and not watch and _holds_runs(Path(run)):
         from reports.index import write_index
 
         writing(Path(run), lambda path: write_index(path))
@@ -108,6 +114,14 @@ def report(
         _finish(trials, out or Path("."), 1, check)
 
 
+def _refuse_what_does_not_apply(options: "dict[str, tuple[object, object]]") -> None:
+    """TunerError for an option that was given without the source that it is for."""
+    sources = {"--study": "--storage", "--region": "--amt-job", "--objective": "--csv or --storage"}
+    for name, (given, source) in options.items():
+        if given and source is None:
+            raise TunerError(f"{name} goes with {sources.get(name, '--csv')}")
+
+
 def _finish(study: "Study", target: Path, objective: int, check: Path | None) -> None:
     """Writes the report, or holds an existing one against the study."""
     if check is not None:
@@ -126,26 +140,28 @@ def _write(
 
 
 def _check(study: "Study", path: Path) -> None:
-    from reports.check import MOST_SHOWN, check_report, same_page
+    from reports.check import MOST_SHOWN, check_report
 
-    count, differences = check_report(path, study)
-    same = same_page(path)
-    if same is False:
-        print(f"{path.with_name('report.html')} does not hold the numbers of {path.name}")
-    for difference in differences[:MOST_SHOWN]:
+    found = check_report(path, study)
+    page = path.with_name("report.html")
+    if found.same_page is False:
+        print(f"{page} is not the page that these trials give")
+    for difference in found.differences[:MOST_SHOWN]:
         print(difference)
-    if len(differences) > MOST_SHOWN:
-        print(f"and {len(differences) - MOST_SHOWN} more")
-    if differences:
+    if len(found.differences) > MOST_SHOWN:
+        print(f"and {len(found.differences) - MOST_SHOWN} more")
+    if found.differences:
         print(
-            f"{path} does not hold: {len(differences)} of {count} values differ. Where only sampled "
-            "numbers do (shares, curves, chances), in their last digits, another processor has rounded "
-            "differently"
+            f"{path} does not hold: {len(found.differences)} of {found.values} values differ. Where only "
+            "sampled numbers do (shares, curves, chances), in their last digits, another processor has "
+            "rounded differently"
         )
-    if differences or same is False:
+    if found.differences or found.same_page is False:
         raise typer.Exit(1)
-    page = ", and report.html has the same" if same else ""
-    print(f"{path} holds: {count} values computed again from the trials are the same{page}")
+    beside = ", and report.html is the page that they give" if found.same_page else ""
+    print(
+        f"{path} holds: {found.values} values computed again from the trials are the same{beside}"
+    )
 
 
 def _watch(run: str, out: Path | None) -> None:

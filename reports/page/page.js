@@ -90,9 +90,10 @@
     ];
   }
 
+  const missing = (value) => value === null || value === undefined;
+
   function compare(a, b) {
-    const empty = (value) => value === null || value === undefined;
-    if (empty(a) || empty(b)) return empty(a) - empty(b);
+    if (missing(a) || missing(b)) return missing(a) - missing(b);
     if (typeof a === "number" && typeof b === "number") return a - b;
     return String(a).localeCompare(String(b), "en", { numeric: true });
   }
@@ -139,7 +140,7 @@
 
   function csv(trials, parameters) {
     // A text that begins like a formula would be run by a spreadsheet.
-    const plain = (value) => (value === null || value === undefined ? ""
+    const plain = (value) => (missing(value) ? ""
       : typeof value === "object" ? JSON.stringify(value)
         : typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value));
     const safe = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
@@ -182,7 +183,6 @@
       found.sort((a, b) => {
         const x = a.values[state.column];
         const y = b.values[state.column];
-        const missing = (v) => v === null || v === undefined;
         return missing(x) || missing(y) || state.up ? compare(x, y) : compare(y, x);
       });
       body.replaceChildren(...found.slice(0, state.most).map((row) => {
@@ -215,6 +215,7 @@
         fill();
       });
     });
+    heads[0].setAttribute("aria-sort", "ascending");
     const find = make("input", { type: "search", placeholder: "words in a row" });
     find.setAttribute("aria-label", "Filter the trials by words");
     find.addEventListener("input", () => { state.words = find.value.toLowerCase().split(/\s+/).filter(Boolean); state.most = ROWS; fill(); });
@@ -233,6 +234,20 @@
     place.querySelector(".more")?.remove();
     place.after(make("div", { className: "tools" }, more));
     fill();
+  }
+
+  // A sweep that is still running: the page loads itself again, until the reader stops it.
+  const again = byId("load-again");
+  if (again) {
+    let timer = 0;
+    const start = () => { timer = setTimeout(() => location.reload(), again.dataset.seconds * 1000); };
+    const button = make("button", { type: "button", textContent: "Stop that" });
+    button.addEventListener("click", () => {
+      if (timer) { clearTimeout(timer); timer = 0; } else start();
+      button.textContent = timer ? "Stop that" : "Load again by itself";
+    });
+    again.append(" It loads itself again every ", again.dataset.seconds, " seconds. ", button);
+    start();
   }
 
   unpack("packed-drawn")

@@ -45,7 +45,7 @@ def draw(data: dict[str, Any]) -> Drawing:
         )  # fmt: skip
     figure.add_scatter(
         x=x, y=expected, mode="lines", name="expected", line={"color": BLUE, "width": 2},
-        hovertemplate="best of %{x}: %{y:.4f}<extra></extra>",
+        hovertemplate="best of %{x}: %{y:.4~g}<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title="number of independent random trials")
     figure.update_yaxes(title=axis_title(f"expected best {data['metric']}", data["maximize"]))

@@ -5,9 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from reports.sections.drawing import (
-    BLUE,
-    GREEN,
-    GREY,
+    GROUPS,
     ORANGE,
     Drawing,
     FigureView,
@@ -22,11 +20,6 @@ from reports.trials import TrialTable
 from reports.wording import dollars, minutes, score
 
 NAME, TITLE = "cost", "Cost against score"
-GROUPS = (
-    ("finished", "search", "searched", BLUE, "circle"),
-    ("finished", "confirm", "confirmation", GREEN, "diamond"),
-    ("pruned", "search", "pruned (last score)", GREY, "triangle-down-open"),
-)
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
@@ -59,9 +52,14 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
 
 def draw(data: dict[str, Any]) -> Drawing:
     """A point per trial, and a line through those that nothing cheaper beats."""
-    if not data["points"]:
-        return Drawing(["What the trials cost is not recorded."])
     said = dollars if data["in_dollars"] else minutes
+    spent = ", ".join(
+        f"{said(cost)} on {status} trials" for status, cost in data["spent_on"].items() if cost
+    )
+    if not spent:
+        return Drawing(["What the trials cost is not recorded."])
+    if not data["points"]:
+        return Drawing([f"Spent: {spent}. None of them has a score."])
     figure = go.Figure()
     front = data["front"]
     figure.add_scatter(
@@ -76,20 +74,17 @@ def draw(data: dict[str, Any]) -> Drawing:
                 x=[p["cost"] for p in part], y=[p["score"] for p in part], mode="markers", name=label,
                 marker={"size": 9, "color": colour, "symbol": symbol, "opacity": 0.85},
                 text=[f"trial {p['trial']}, {said(p['cost'])}" for p in part],
-                hovertemplate="%{text}<br>%{y:.4f}<extra></extra>",
+                hovertemplate="%{text}<br>%{y:.4~g}<extra></extra>",
             )  # fmt: skip
     unit = "US dollars" if data["in_dollars"] else "wall time (s)"
     figure.update_xaxes(title=f"{unit} of one trial (less is better)", rangemode="tozero")
     figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]))
-    spent = ", ".join(
-        f"{said(cost)} on {status} trials" for status, cost in data["spent_on"].items() if cost
-    )
     table = TableView(
         "Trials that nothing cheaper beats",
         ("trial", "cost" if data["in_dollars"] else "wall time", data["metric"]),
         [(p["trial"], said(p["cost"]), score(p["score"])) for p in front],
     )
     return Drawing(
-        [f"Spent: {spent}.", *drawn_of(len(data["points"]), data["known"])] if spent else [],
+        [f"Spent: {spent}.", *drawn_of(len(data["points"]), data["known"])],
         [FigureView(styled(figure), f"Cost and score of {data['known']} trials.", table)],
     )

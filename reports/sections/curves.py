@@ -23,6 +23,7 @@ from reports.wording import score
 
 NAME, TITLE = "curves", "Learning curves"
 MOST_CURVES = 200
+DASHES = {"pruned": "dot", "failed": "dash", "confirmation": "longdash"}
 COLOURS = {"finished": BLUE, "pruned": GREY, "failed": RED, "confirmation": GREEN}
 
 
@@ -60,9 +61,9 @@ def draw(data: dict[str, Any]) -> Drawing:
             symbols += ["circle"] * (len(item["curve"]) - 1) + [end, "circle"]
         figure.add_scatter(
             x=x, y=y, mode="lines+markers", name=group, opacity=0.75, text=texts,
-            line={"color": COLOURS.get(group, GREY), "width": 1.5},
+            line={"color": COLOURS.get(group, GREY), "width": 1.5, "dash": DASHES.get(group, "solid")},
             marker={"size": 7, "symbol": symbols},
-            hovertemplate="%{text}<br>%{y:.4f}<extra></extra>",
+            hovertemplate="%{text}<br>%{y:.4~g}<extra></extra>",
         )  # fmt: skip
     percent = data["steps_are_percent"]
     figure.update_xaxes(

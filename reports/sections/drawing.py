@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 # Okabe and Ito 2008: told apart with every common colour blindness. Middle tones, so that each has
 # enough contrast on white and on black.
@@ -17,7 +18,14 @@ SOURCE_COLOURS = {
     "default": RED, "space-filling": ORANGE, "random": PINK, "grid": ORANGE, "adaptive": BLUE,
     "confirmation": GREEN,
 }  # fmt: skip
+# What the points of a picture are: status, purpose, words, colour, symbol.
+GROUPS = (
+    ("finished", "search", "searched", BLUE, "circle"),
+    ("finished", "confirm", "confirmation", GREEN, "diamond"),
+    ("pruned", "search", "pruned (last score)", GREY, "triangle-down-open"),
+)
 MOST_DRAWN = 1000
+COLUMNS = 2
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,33 @@ def styled(figure: go.Figure, height: int = 380) -> go.Figure:
     return figure
 
 
+def small_multiples(
+    count: int, metric: str, maximize: bool
+) -> tuple[go.Figure, list[dict[str, int]]]:
+    """A figure of `count` pictures with one axis of scores, and each one's place in it."""
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    figure = make_subplots(
+        rows, columns, shared_yaxes="all", horizontal_spacing=0.05,
+        vertical_spacing=min(0.25, 0.45 / rows),
+    )  # fmt: skip
+    styled(figure, 60 + 290 * rows)
+    for row in range(1, rows + 1):
+        figure.update_yaxes(title=axis_title(metric, maximize), row=row, col=1)
+    return figure, [{"row": i // columns + 1, "col": i % columns + 1} for i in range(count)]
+
+
+def once_in_legend(figure: go.Figure) -> go.Figure:
+    """Shows each legend group once, whichever picture has it first."""
+    seen: set[str] = set()
+    for trace in figure.data:
+        group = trace.legendgroup
+        if group:
+            trace.showlegend = group not in seen
+            seen.add(group)
+    return figure
+
+
 def literal(text: Any) -> str:
     """A text of the user's for plotly, which would take `<b>` or `<a href=…>` in it for its own."""
     return escape(str(text), quote=False)
@@ -86,7 +121,7 @@ def parameter_axis(column: dict[str, Any]) -> dict[str, Any]:
         "title": {"text": literal(column["name"]) + (" (log)" if column["log"] else "")}
     }
     if column["kind"] == "choice":
-        order = [literal(choice) for choice in column["choices"]]
+        order = [on_axis(column, choice) for choice in column["choices"]]
         return axis | {"type": "category", "categoryorder": "array", "categoryarray": order}
     if column["log"]:
         wide = column["high"] > 30 * column["low"]
@@ -99,8 +134,11 @@ def parameter_axis(column: dict[str, Any]) -> dict[str, Any]:
 
 
 def on_axis(column: dict[str, Any], value: Any) -> Any:
-    """A value as plotly places it: choices by their text."""
-    return literal(value) if column["kind"] == "choice" else value
+    """A value as plotly places it: choices by their text, which tells 1 from "1"."""
+    if column["kind"] != "choice":
+        return value
+    texts = {str(choice) for choice in column["choices"]}
+    return literal(value if len(texts) == len(column["choices"]) else repr(value))
 
 
 def thinned(items: Sequence[Any], most: int = MOST_DRAWN) -> list[Any]:

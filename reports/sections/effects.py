@@ -4,23 +4,20 @@ from dataclasses import asdict
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from reports.sections.drawing import (
     BAND,
-    BLUE,
-    GREEN,
-    GREY,
+    GROUPS,
     RED,
     Drawing,
     FigureView,
     TableView,
-    axis_title,
     drawn_of,
     literal,
     on_axis,
+    once_in_legend,
     parameter_axis,
-    styled,
+    small_multiples,
     thinned,
 )
 from reports.sensitivity.result import Analysis
@@ -28,12 +25,6 @@ from reports.trials import TrialTable
 from reports.wording import evidence, score, shown
 
 NAME, TITLE = "effects", "The score along each hyperparameter"
-COLUMNS = 2
-GROUPS = (
-    ("finished", "search", "searched", BLUE, "circle"),
-    ("finished", "confirm", "confirmation", GREEN, "diamond"),
-    ("pruned", "search", "pruned (last score)", GREY, "triangle-down-open"),
-)
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
@@ -62,21 +53,13 @@ def draw(data: dict[str, Any]) -> Drawing:
     parameters = [p for p in data["parameters"] if p["points"]]
     if not parameters:
         return Drawing(["No trial has a score."])
-    columns = min(COLUMNS, len(parameters))
-    rows = -(-len(parameters) // columns)
-    figure = make_subplots(
-        rows, columns, shared_yaxes=True, horizontal_spacing=0.05,
-        vertical_spacing=min(0.25, 0.45 / rows),
-    )  # fmt: skip
-    for i, parameter in enumerate(parameters):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
+    figure, places = small_multiples(len(parameters), data["metric"], data["maximize"])
+    for parameter, place in zip(parameters, places, strict=True):
         if parameter["effect"]:
-            add_effect(figure, parameter["column"], parameter["effect"], i == 0, place)
+            add_effect(figure, parameter["column"], parameter["effect"], place)
         for group in GROUPS:
-            _add_points(figure, parameter, group, i == 0, place)
+            _add_points(figure, parameter, group, place)
         figure.update_xaxes(parameter_axis(parameter["column"]), **place)
-    for row in range(1, rows + 1):
-        figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]), row=row, col=1)
     most = max(p["scored"] for p in parameters)
     if data["fit"]["trusted"]:
         sentence = (
@@ -93,21 +76,20 @@ def draw(data: dict[str, Any]) -> Drawing:
     description = f"One picture per hyperparameter: its value against the score, from {told}."
     return Drawing(
         [sentence, *drawn_of(max(len(p["points"]) for p in parameters), most)],
-        [FigureView(styled(figure, 60 + 290 * rows), description, _table(data, parameters))],
+        [FigureView(once_in_legend(figure), description, _table(data, parameters))],
     )
 
 
 def add_effect(
-    figure: go.Figure, column: dict[str, Any], effect: dict[str, Any], legend: bool,
-    place: dict[str, int],
+    figure: go.Figure, column: dict[str, Any], effect: dict[str, Any], place: dict[str, int]
 ) -> None:  # fmt: skip
     """A line with its band; for a choice, points with their intervals."""
     x = [on_axis(column, value) for value in effect["values"]]
-    hover = f"{literal(column['name'])} %{{x}}: %{{y:.4f}}<extra>expected</extra>"
+    hover = f"{literal(column['name'])} %{{x}}: %{{y:.4~g}}<extra>expected</extra>"
     if column["kind"] == "choice":
         figure.add_scatter(
             x=x, y=effect["middle"], mode="markers", name="expected", legendgroup="expected",
-            showlegend=legend, marker={"symbol": "line-ew", "size": 22, "line": {"width": 3, "color": RED}},
+            marker={"symbol": "line-ew", "size": 22, "line": {"width": 3, "color": RED}},
             error_y={"type": "data", "symmetric": False, "color": RED, "thickness": 2,
                      "array": [h - m for h, m in zip(effect["high"], effect["middle"], strict=True)],
                      "arrayminus": [m - w for m, w in zip(effect["middle"], effect["low"], strict=True)]},
@@ -120,25 +102,25 @@ def add_effect(
     )  # fmt: skip
     figure.add_scatter(
         x=x, y=effect["middle"], mode="lines", name="expected", legendgroup="expected",
-        showlegend=legend, line={"color": RED, "width": 2}, hovertemplate=hover, **place,
+        line={"color": RED, "width": 2}, hovertemplate=hover, **place,
     )  # fmt: skip
 
 
 def _add_points(
     figure: go.Figure, parameter: dict[str, Any], group: tuple[str, str, str, str, str],
-    legend: bool, place: dict[str, int],
+    place: dict[str, int],
 ) -> None:  # fmt: skip
     status, purpose, label, colour, symbol = group
     column = parameter["column"]
     part = [p for p in parameter["points"] if p["status"] == status and p["purpose"] == purpose]
-    if not part and not legend:
+    if not part:
         return
     figure.add_scatter(
         x=[on_axis(column, p["value"]) for p in part], y=[p["score"] for p in part], mode="markers",
-        name=label, legendgroup=label, showlegend=legend,
+        name=label, legendgroup=label,
         marker={"size": 8, "color": colour, "symbol": symbol, "opacity": 0.8},
         text=[p["trial"] for p in part],
-        hovertemplate=f"{literal(column['name'])} %{{x}}<br>%{{y:.4f}}<br>trial %{{text}}<extra></extra>",
+        hovertemplate=f"{literal(column['name'])} %{{x}}<br>%{{y:.4~g}}<br>trial %{{text}}<extra></extra>",
         **place,
     )  # fmt: skip
 

@@ -22,7 +22,10 @@ from reports.wording import score, shown
 
 NAME, TITLE = "history", "History"
 PRUNED = "pruned (last score)"
-SYMBOLS = {"confirmation": "diamond", PRUNED: "triangle-down-open"}
+SYMBOLS = {
+    "confirmation": "diamond", PRUNED: "triangle-down-open", "default": "star", "random": "square",
+    "space-filling": "square-open", "grid": "square-open",
+}  # fmt: skip
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
@@ -67,7 +70,7 @@ def draw(data: dict[str, Any]) -> Drawing:
             x=[p["trial"] for p in part], y=[p["score"] for p in part], name=literal(source), mode="markers",
             marker={"size": 9, "color": colour, "symbol": SYMBOLS.get(source, "circle")},
             text=["<br>".join(literal(f"{k} = {shown(v)}") for k, v in p["params"].items()) for p in part],
-            hovertemplate="trial %{x}: %{y:.4f}<br>%{text}<extra></extra>",
+            hovertemplate="trial %{x}: %{y:.4~g}<br>%{text}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title="trial")
     figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]))

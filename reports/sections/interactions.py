@@ -56,21 +56,25 @@ def draw(data: dict[str, Any]) -> Drawing:
     if not data["trusted"]:
         return Drawing([f"Nothing can be said of interactions: {data['reason']}."])
     if not data["maps"]:
-        return Drawing(
-            ["No two hyperparameters are seen to do anything together that they do not do alone."]
-        )
+        sentence = "No two hyperparameters are seen to do more than 2% of it together"
+        if not data["pairs"]:
+            return Drawing([f"{sentence}, and none can be hiding more than 5%."])
+        return Drawing([f"{sentence}; what cannot be excluded stands below."], [], [_shares(data)])
     pairs = [listed(pair["names"]) for pair in data["maps"]]
     sentence = (
         f"The colour is the {data['metric']} that is expected at two values, averaged over all values of "
         "the others; points are trials. Where there are none, the map is extrapolated: see the intervals "
         f"in the table. Drawn: {'; '.join(pairs)}."
     )
-    table = TableView(
+    return Drawing([sentence], [_map(data, found) for found in data["maps"]], [_shares(data)])
+
+
+def _shares(data: dict[str, Any]) -> TableView:
+    return TableView(
         "What two do only together, where it may be 5% or more",
         ("pair", "share of the variance (90% interval)"),
         [(listed(pair["names"]), share(pair["share"])) for pair in data["pairs"]],
     )
-    return Drawing([sentence], [_map(data, found) for found in data["maps"]], [table])
 
 
 def _map(data: dict[str, Any], found: dict[str, Any]) -> FigureView:
@@ -82,7 +86,7 @@ def _map(data: dict[str, Any], found: dict[str, Any]) -> FigureView:
             x=x, y=y, z=found["middle"], customdata=found["half_width"], colorscale=SCALE,
             reversescale=not data["maximize"], colorbar={"title": {"text": literal(data["metric"])}},
             hovertemplate=f"{literal(first['name'])} %{{x}}<br>{literal(second['name'])} %{{y}}<br>"
-            "%{z:.4f} ± %{customdata:.4f}<extra></extra>",
+            "%{z:.4~g} ± %{customdata:.4~g}<extra></extra>",
         )
     )  # fmt: skip
     trials = found["trials"]

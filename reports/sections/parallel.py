@@ -48,8 +48,10 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
 def draw(data: dict[str, Any]) -> Drawing:
     """One line per trial, in shades of its score; the best are drawn last, above the others."""
     trials = data["trials"]
-    if len(trials) < 2 or not data["axes"]:
-        return Drawing(["Fewer than two trials have finished."])
+    if len(trials) < 2:
+        return Drawing(["Fewer than two search trials have finished."])
+    if not data["axes"]:
+        return Drawing(["No hyperparameter is in all of the finished search trials."])
     scores = np.array([t["score"] for t in trials])
     low, high = float(scores.min()), float(scores.max())
     places = [

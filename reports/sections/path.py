@@ -9,7 +9,7 @@ from reports.sections.drawing import BLUE, Drawing, FigureView, TableView, liter
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
 from reports.winner import find_winner
-from reports.wording import evidence, gap, shown
+from reports.wording import evidence, gap, listed, shown
 
 NAME, TITLE = "path", "From the default to the winner"
 
@@ -17,7 +17,11 @@ NAME, TITLE = "path", "From the default to the winner"
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The steps; without any, why there are none."""
     winner = find_winner(table)
-    why = ""
+    why, one_sided = "", []
+    if winner is not None and winner.default_number is not None:
+        default = table.by_number(winner.default_number).params
+        one_sided = [name for name in {**default, **winner.params}
+                     if (name in default) != (name in winner.params)]  # fmt: skip
     if winner is None:
         why = "no search trial has finished"
     elif winner.default_number is None:
@@ -26,12 +30,14 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         why = "the default is the winner"
     elif not analysis.fit.trusted:
         why = analysis.fit.reason
+    elif not analysis.path and one_sided:
+        why = f"the two differ only in {listed(one_sided)}, which one of them does not have"
     elif not analysis.path:
         why = "the default or the winner lies outside the declared space"
     return {
         "metric": table.metric, "maximize": table.maximize, "level": analysis.level,
         "default": winner.default_number if winner else None,
-        "winner": winner.number if winner else None, "why_not": why, "fit": asdict(analysis.fit),
+        "winner": winner.number if winner else None, "why_not": why, "one_sided": one_sided, "fit": asdict(analysis.fit),
         "steps": [
             {"parameter": s.parameter, "before": s.before, "after": s.after, "gain": vars(s.gain)}
             for s in analysis.path
@@ -55,7 +61,7 @@ def draw(data: dict[str, Any]) -> Drawing:
             error_x={"type": "data", "symmetric": False, "thickness": 2,
                      "array": [g["high"] - g["estimate"] for g in gains],
                      "arrayminus": [g["estimate"] - g["low"] for g in gains]},
-            hovertemplate="%{y}: %{x:+.4f}<extra></extra>",
+            hovertemplate="%{y}: %{x:+.4~g}<extra></extra>",
         )
     )  # fmt: skip
     styled(figure, 110 + 56 * len(steps))
@@ -68,6 +74,12 @@ def draw(data: dict[str, Any]) -> Drawing:
         f"From trial {data['default']} (the default) to trial {data['winner']}, changing one "
         "hyperparameter at a time, each time the one that is expected to gain most."
     )
+    sentences = [sentence]
+    if data["one_sided"]:
+        sentences.append(
+            f"Only one of the two has {listed(data['one_sided'])}: that is averaged over, and what it brings "
+            "is in none of these bars."
+        )
     table = TableView(
         "From the default to the winner, one at a time",
         ("change", "from", "to", f"what it does to {data['metric']} (90% interval)"),
@@ -77,4 +89,4 @@ def draw(data: dict[str, Any]) -> Drawing:
         f"What each of {len(steps)} changes does to the expected {data['metric']}, from "
         f"{evidence(data['fit'])}."
     )
-    return Drawing([sentence], [FigureView(figure, description, table)])
+    return Drawing(sentences, [FigureView(figure, description, table)])

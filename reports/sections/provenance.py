@@ -25,7 +25,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         }
     )
     facts["chosen_by"] = dict(Counter(t.chosen_by for t in table.trials))
-    facts["seeds"] = sorted({t.seed for t in table.trials if t.seed is not None})[:MOST_SEEDS]
+    facts["seeds"] = sorted({t.seed for t in table.trials if t.seed is not None})
     return facts | ({"aws": on_aws} if (on_aws := _on_aws(table)) else {})
 
 
@@ -40,7 +40,9 @@ def _on_aws(table: TrialTable) -> dict[str, Any]:
     return {
         "region": place.get("region", "") if isinstance(place, dict) else "",
         "image": place.get("image", "") if isinstance(place, dict) else "",
-        "tuning_jobs": [p["name"] for p in jobs] if isinstance(jobs, list) else [],
+        "tuning_jobs": [str(p.get("name", "")) for p in jobs if isinstance(p, dict)]
+        if isinstance(jobs, list)
+        else [],
         "instances": sorted({t.instance for t in billed if t.instance}),
         "training_jobs": len(billed),
         "billable_seconds": sum(t.billable_seconds or 0.0 for t in billed),
@@ -55,7 +57,9 @@ def draw(data: dict[str, Any]) -> Drawing:
     kinds = "; ".join(f"{counted(n, 'trial')} by {kind}" for kind, n in data["chosen_by"].items())
     rows += [("points chosen", kinds)] if kinds else []
     if data["seeds"]:
-        rows.append(("training seeds", ", ".join(map(str, data["seeds"]))))
+        more = len(data["seeds"]) - MOST_SEEDS
+        text = ", ".join(map(str, data["seeds"][:MOST_SEEDS]))
+        rows.append(("training seeds", text + (f" and {more} more" if more > 0 else "")))
     if "script" in data:
         rows.append(("script", str(data["script"])))
     if "code_sha256" in data:
@@ -70,7 +74,8 @@ def draw(data: dict[str, Any]) -> Drawing:
     if isinstance(aws := data.get("aws"), dict):
         rows += _rows_of_aws(aws)
     if isinstance(machine := data.get("machine"), dict):
-        packages = machine.get("packages") or {}
+        packages = machine.get("packages")
+        packages = packages if isinstance(packages, dict) else {}
         followed = "aws" in data
         rows.append(("followed from" if followed else "machine", f"{machine.get('system')}, {machine.get('cores')} cores, "
                      f"{machine.get('memory_gib')} GiB, {machine.get('gpus')} GPUs"))  # fmt: skip

@@ -3,28 +3,25 @@
 from dataclasses import asdict
 from typing import Any
 
-from plotly.subplots import make_subplots
-
 from reports.sections.drawing import (
     GREEN,
     GREY,
     Drawing,
     FigureView,
     TableView,
-    axis_title,
     on_axis,
+    once_in_legend,
     parameter_axis,
-    styled,
+    small_multiples,
 )
 from reports.sections.effects import add_effect
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL
 from reports.trials import TrialTable
 from reports.winner import find_winner
-from reports.wording import evidence, listed, score, share, shown
+from reports.wording import evidence, safe_text, score, share, shown
 
 NAME, TITLE = "robustness", "Around the winner"
-COLUMNS = 2
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
@@ -57,21 +54,15 @@ def draw(data: dict[str, Any]) -> Drawing:
     if not parameters:
         why = data["fit"]["reason"] or "the winner lies outside the declared space"
         return Drawing([f"How far the winner may be moved is not known: {why}."])
-    columns = min(COLUMNS, len(parameters))
-    rows = -(-len(parameters) // columns)
-    figure = make_subplots(
-        rows, columns, shared_yaxes=True, horizontal_spacing=0.05,
-        vertical_spacing=min(0.25, 0.45 / rows),
-    )  # fmt: skip
-    for i, parameter in enumerate(parameters):
-        place = {"row": i // columns + 1, "col": i % columns + 1}
+    figure, places = small_multiples(len(parameters), data["metric"], data["maximize"])
+    for parameter, place in zip(parameters, places, strict=True):
         column, at = parameter["column"], parameter["at"]
-        add_effect(figure, column, parameter["curve"], i == 0, place)
+        add_effect(figure, column, parameter["curve"], place)
         safe = parameter["safe_range"]
         if column["kind"] == "choice":
             figure.add_scatter(
                 x=[on_axis(column, at)], y=[_nearest(parameter)], mode="markers", name="winner",
-                marker={"symbol": "star", "size": 13, "color": GREEN}, showlegend=i == 0, **place,
+                marker={"symbol": "star", "size": 13, "color": GREEN}, legendgroup="winner", **place,
             )  # fmt: skip
         else:
             figure.add_vrect(
@@ -84,20 +75,18 @@ def draw(data: dict[str, Any]) -> Drawing:
             )
             figure.add_vline(x=at, line={"color": GREY, "dash": "dot"}, **place)
         figure.update_xaxes(parameter_axis(column), **place)
-    for row in range(1, rows + 1):
-        figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]), row=row, col=1)
     sentence = (
         f"The expected {data['metric']} as one hyperparameter moves and all others stay as trial "
         f"{data['winner']} has them, with its {data['level']:.0%} interval. Shaded: how far it may move "
         "before the expected loss exceeds one standard deviation of the seed noise "
-        f"({score(data['noise_sd']['estimate'])}). What is not known is not called safe. Dotted: the winner."
+        f"({score(data['noise_sd']['estimate'])}). What is not known is not called safe. Dotted, or a star: the winner."
     )
     description = (
         f"One picture per hyperparameter: the expected {data['metric']} around trial {data['winner']}, "
         f"from {evidence(data['fit'])}."
     )
     return Drawing(
-        [sentence], [FigureView(styled(figure, 60 + 290 * rows), description, _table(parameters))]
+        [sentence], [FigureView(once_in_legend(figure), description, _table(parameters))]
     )
 
 
@@ -110,17 +99,10 @@ def _nearest(parameter: dict[str, Any]) -> float:
 def _table(parameters: list[dict[str, Any]]) -> TableView:
     rows = [
         (p["column"]["name"], shown(p["at"]),
-         _safe(p["safe_range"]) if p["verdict"] != CANNOT_TELL else f"{_safe(p['safe_range'])}, as far as is known",
+         safe_text(p["safe_range"]) if p["verdict"] != CANNOT_TELL else f"{safe_text(p['safe_range'])}, as far as is known",
          share(p["local"]) if p["local"] else "")
         for p in parameters
     ]  # fmt: skip
     headers = ("hyperparameter", "winner", "may move without loss beyond seed noise",
                "share of the variance around the winner")  # fmt: skip
     return TableView("How far each may move, one at a time", headers, rows)
-
-
-def _safe(safe: dict[str, Any]) -> str:
-    if safe["low"] is None or safe["choices"]:
-        return listed([shown(choice) for choice in safe["choices"]], "or")
-    text = f"{shown(safe['low'])} to {shown(safe['high'])}"
-    return f"{text} (all of it)" if all(safe["reaches_end"]) else text

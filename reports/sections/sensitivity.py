@@ -19,7 +19,7 @@ from reports.sections.drawing import (
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import TrialTable
-from reports.wording import between, evidence, share
+from reports.wording import between, evidence, listed, share
 
 NAME, TITLE = "sensitivity", "What matters"
 COLOURS = {MATTERS: BLUE, NEGLIGIBLE: GREY, CANNOT_TELL: ORANGE}
@@ -63,7 +63,8 @@ def _trust(data: dict[str, Any]) -> str:
         f"A model of the score fitted to {told} predicts {share(fit['r2'])} of the variance of the "
         f"scores of configurations it was not shown; {fit['ceiling']['estimate']:.0%} or so is what "
         "seed noise leaves to predict. Shares below are of the variance that the "
-        "hyperparameters cause over the whole declared space, with 90% intervals."
+        "hyperparameters cause over the whole declared space (of one that does not always exist, over "
+        "the part where it does), with 90% intervals."
     )
 
 
@@ -89,9 +90,12 @@ def _spread(data: dict[str, Any]) -> list[str]:
 
 
 def _all_withheld(parameters: list[dict[str, Any]]) -> str:
-    names = ", ".join(p["name"] for p in parameters)
-    more = max((p["more_trials"] or 0 for p in parameters), default=0)
-    text = f"Whether any of {names} matters, these trials cannot tell."
+    open_ = [p for p in parameters if p["verdict"] == CANNOT_TELL]
+    if not open_:
+        return "No hyperparameter has more than one value."
+    names = listed([p["name"] for p in open_], "or")
+    more = max(p["more_trials"] or 0 for p in open_)
+    text = f"Whether {names} matters, these trials cannot tell."
     return f"{text} About {more} more trials would be the next thing to try." if more else text
 
 
@@ -103,10 +107,10 @@ def _figure(data: dict[str, Any], ordered: list[dict[str, Any]]) -> FigureView:
         part = [p for p in known if p["verdict"] == verdict]
         if part:
             _add_intervals(
-                figure, verdict, colour, "circle", [(p["name"], p["total"]) for p in part]
+                figure, verdict, colour, "circle", [(_name(p), p["total"]) for p in part]
             )
     figure.add_scatter(
-        x=[p["main"]["estimate"] for p in known], y=[literal(p["name"]) for p in known], mode="markers",
+        x=[p["main"]["estimate"] for p in known], y=[literal(_name(p)) for p in known], mode="markers",
         name="alone, without the others", hovertemplate="%{y} alone: %{x:.0%}<extra></extra>",
         marker={"size": 14, "symbol": "line-ns", "line": {"width": 3, "color": RED}},
     )  # fmt: skip
@@ -119,7 +123,7 @@ def _figure(data: dict[str, Any], ordered: list[dict[str, Any]]) -> FigureView:
     figure.update_xaxes(
         title="share of the variance, 90% intervals", tickformat=".0%", range=[-0.02, 1.02]
     )
-    order = [NOISE, *(literal(p["name"]) for p in reversed(known))]
+    order = [NOISE, *(literal(_name(p)) for p in reversed(known))]
     figure.update_yaxes(categoryorder="array", categoryarray=order, automargin=True)
     return FigureView(
         figure,

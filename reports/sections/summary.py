@@ -8,7 +8,7 @@ from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import TrialTable, as_number
 from reports.winner import describe_winner, find_winner
-from reports.wording import chance, counted, dollars, gap, listed, minutes, share, shown
+from reports.wording import chance, counted, dollars, gap, listed, minutes, safe_text, share
 
 NAME, TITLE = "summary", "In short"
 
@@ -52,7 +52,7 @@ def _what_matters(analysis: Analysis) -> list[tuple[str, str]]:
         analysis.parameters.values(), key=lambda p: -(p.total.estimate if p.total else 0.0)
     )
     for p in ordered:
-        told = p.name
+        told = p.name + (" (where it exists)" if p.conditional else "")
         if p.total and p.verdict == MATTERS:
             told += f" {share(vars(p.total))}"
         by_verdict.setdefault(p.verdict, []).append(told)
@@ -76,10 +76,7 @@ def _safe(analysis: Analysis) -> list[tuple[str, str]]:
         safe = p.safe_range
         if safe is None or p.verdict != MATTERS:
             continue
-        if safe.low is None or safe.choices:
-            parts.append(f"{p.name} {listed([shown(c) for c in safe.choices], 'or')}")
-        else:
-            parts.append(f"{p.name} from {shown(safe.low)} to {shown(safe.high)}")
+        parts.append(f"{p.name} {safe_text(vars(safe))}")
     if not parts:
         return []
     text = f"Safe ranges around the winner, one at a time: {'; '.join(parts)}."

@@ -21,9 +21,10 @@ from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import TrialTable
 from reports.winner import Winner, confirmed_scores, find_winner
-from reports.wording import between, chance, gap, score, seeds, shown, spread
+from reports.wording import between, chance, gap, listed, score, seeds, shown, spread
 
 NAME, TITLE = "winner", "The winner"
+MOST_TIED = 5
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
@@ -105,9 +106,11 @@ def draw(data: dict[str, Any]) -> Drawing:
         return Drawing(["No search trial has finished, so there is no winner yet."])
     sentences = _verdict(winner, data)
     if data["as_good_in_search"]:
-        others = ", ".join(map(str, data["as_good_in_search"]))
+        others = data["as_good_in_search"]
+        some = listed([str(number) for number in others[:MOST_TIED]])
+        more = f" and {len(others) - MOST_TIED} more" if len(others) > MOST_TIED else ""
         sentences.append(
-            f"Trial {others} scored just the same in the search and was not run again; "
+            f"Trial {some}{more} scored just the same in the search and was not run again; "
             "confirm more than one (confirm.top) to tell them apart."
         )
     if data["search_scores"]:
@@ -133,7 +136,7 @@ def _odds(data: dict[str, Any]) -> list[str]:
     top, optimism = odds["contenders"][0], odds["optimism"]
     sentences.append(
         f"Taking all trials together, trial {top['trial']} is the likeliest to be really the best "
-        f"of the configurations that ran ({top['probability_best']:.0%})."
+        f"of the configurations that ran ({chance(top['probability_best'])})."
     )
     if optimism["estimate"] > 0:
         sentences.append(
@@ -150,7 +153,7 @@ def _odds(data: dict[str, Any]) -> list[str]:
 
 def _odds_table(data: dict[str, Any]) -> TableView:
     rows = [
-        (c["trial"], f"{c['probability_best']:.0%}", between(c["score"]))
+        (c["trial"], chance(c["probability_best"]), between(c["score"]))
         for c in data["odds"]["contenders"]
     ]
     headers = ("trial", "really the best", "its true score, probably (90% interval)")
@@ -165,17 +168,17 @@ def _seeds_figure(data: dict[str, Any]) -> FigureView:
         x=[value for row in data["confirmed"] for value in row["scores"]],
         y=[name for name, row in zip(names, data["confirmed"], strict=True) for _ in row["scores"]],
         mode="markers", name="fresh seed", marker={"size": 10, "color": GREEN, "opacity": 0.85},
-        hovertemplate="%{y}: %{x:.4f}<extra>fresh seed</extra>",
+        hovertemplate="%{y}: %{x:.4~g}<extra>fresh seed</extra>",
     )  # fmt: skip
     figure.add_scatter(
         x=[mean(row["scores"]) for row in data["confirmed"]], y=names, mode="markers",
-        name="their mean", hovertemplate="%{y}: %{x:.4f}<extra>mean</extra>",
+        name="their mean", hovertemplate="%{y}: %{x:.4~g}<extra>mean</extra>",
         marker={"size": 16, "symbol": "line-ns", "line": {"width": 3, "color": RED}},
     )  # fmt: skip
     figure.add_scatter(
         x=[row["search_score"] for row in data["confirmed"]], y=names, mode="markers",
         name="in the search", marker={"size": 10, "symbol": "circle-open", "color": BLUE},
-        hovertemplate="%{y}: %{x:.4f}<extra>in the search</extra>",
+        hovertemplate="%{y}: %{x:.4~g}<extra>in the search</extra>",
     )  # fmt: skip
     styled(figure, 130 + 40 * len(names))
     figure.update_xaxes(title=axis_title(data["metric"], data["maximize"]))
@@ -201,9 +204,12 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
     sentences = [
         f"Trial {winner['number']} wins: of the {compared} configurations "
         f"that ran again on fresh seeds it has the best mean {data['metric']}."
-        if compared > 1
+        if winner["compared"] > 1
         else f"Trial {winner['number']} has the best {data['metric']} of the search, and alone ran "
-        "again on fresh seeds.",
+        "again on fresh seeds."
+        if compared == 1
+        else f"Trial {winner['number']} has the best {data['metric']} of the search. The configurations "
+        "that ran again have no seed in common: their means are not compared.",
         f"In the search it scored {score(winner['score'])}; on {seeds(confirmed)} "
         + spread(confirmed)
         + (" (mean ± standard deviation)." if len(confirmed) > 1 else "."),
@@ -213,7 +219,7 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         sentences.append(
             "It is the default configuration: the search found nothing that does better "
             "on fresh seeds."
-            if compared > 1
+            if winner["compared"] > 1
             else "It is the default configuration."
         )
     sentences += _against_default(winner, data)

@@ -78,7 +78,7 @@ class Axis:
     def position(self, value: Any) -> float:
         """Where a value lies; beyond the range, its end; NaN for one that was not declared."""
         if self._levels and not self.ordered:
-            same = [i for i, choice in enumerate(self._levels) if choice == value]
+            same = [i for i, choice in enumerate(self._levels) if _equal(choice, value)]
             exact = [i for i in same if type(self._levels[i]) is type(value)]  # 1 is not True
             return float((exact or same)[0]) if same else math.nan
         if not _is_number(value) or not math.isfinite(value):
@@ -91,7 +91,7 @@ class Axis:
     def holds(self, value: Any) -> bool:
         """Whether a value was declared: Optuna only warns of an enqueued one that was not."""
         if self.choices:
-            return any(choice == value for choice in self._levels)
+            return any(_equal(choice, value) for choice in self._levels)
         if not _is_number(value) or self._low is None or self._high is None:
             return False
         slack = 1e-9 * max(abs(self._low), abs(self._high))
@@ -111,7 +111,8 @@ class Axis:
         if not self._step:
             return float(found)
         stepped = self._low + round((found - self._low) / self._step) * self._step
-        return int(stepped) if float(self._step).is_integer() else float(stepped)
+        whole = float(self._low).is_integer() and float(self._step).is_integer()
+        return int(stepped) if whole else float(stepped)
 
     def candidates(self, count: int = 41) -> Floats:
         """Positions to try along the axis: every level, or `count` evenly spaced ones."""
@@ -224,6 +225,10 @@ class Axis:
 def _matern(distance: Floats, length: float) -> Floats:
     scaled = math.sqrt(5) * np.abs(distance) / length
     return np.asarray((1 + scaled + scaled**2 / 3) * np.exp(-scaled))
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool(a == b) or (a != a and b != b)  # NaN is not equal to itself
 
 
 def _is_number(value: Any) -> bool:

@@ -12,7 +12,10 @@ LEVEL = 0.95
 
 
 def pruned_bounds(
-    curve: Curve, finished: Sequence[tuple[Curve, float]], maximize: bool
+    curve: Curve,
+    finished: Sequence[tuple[Curve, float]],
+    maximize: bool,
+    pairs_at: dict[float, list[tuple[float, float]]] | None = None,
 ) -> tuple[float, float]:
     """Lowest and highest score that a pruned trial may have ended with, in the score's unit.
 
@@ -22,14 +25,19 @@ def pruned_bounds(
     from each other: beyond that (a loss that ran away) a line says nothing. With less to compare, only
     that it would not have done better than the median finished trial (pruners stop what lags behind):
     the other bound is infinite. `finished` holds curves and final scores; raises ValueError without any.
+    `pairs_at` keeps what was found at a step, for many trials: pruners stop at few steps.
     Source: Snedecor and Cochran 1989, Statistical Methods, §9.
     """
     if not finished:
         raise ValueError("a pruned trial has no bound where none finished")
     if curve:
         step, last = curve[-1]
-        pairs = [(at, final) for other, final in finished if (at := _at(other, step)) is not None]
-        predicted = _predict(pairs, last)
+        pairs_at = {} if pairs_at is None else pairs_at
+        if step not in pairs_at:
+            pairs_at[step] = [
+                (at, final) for other, final in finished if (at := _at(other, step)) is not None
+            ]
+        predicted = _predict(pairs_at[step], last)
         if predicted is not None:
             return predicted
     middle = float(np.median([final for _, final in finished]))

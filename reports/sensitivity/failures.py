@@ -1,7 +1,6 @@
 """What makes trials fail: an outcome of its own, not a missing score."""
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from reports.sensitivity.shares import sobol_shares
 from reports.sensitivity.surrogate import Surrogate
 from reports.sensitivity.terms import Terms
 from reports.sensitivity.verdict import MATTERS_ABOVE
+from reports.wording import shown
 
 FEWEST = 3
 MOST_TERMS = 200
@@ -70,10 +70,10 @@ def _splits(
     places = np.unique(positions_N[np.isfinite(positions_N)])
     if axis.ordered:
         for before, after in pairwise(places):
-            options.append((f"at {_shown(axis.value(after))} and above", positions_N >= after))
-            options.append((f"at {_shown(axis.value(before))} and below", positions_N <= before))
+            options.append((f"at {shown(axis.value(after))} and above", positions_N >= after))
+            options.append((f"at {shown(axis.value(before))} and below", positions_N <= before))
     else:
-        options = [(f"with {_shown(axis.value(p))}", positions_N == p) for p in places]
+        options = [(f"with {shown(axis.value(p))}", positions_N == p) for p in places]
     return [(where, inside) for where, inside in options
             if failed_N[inside].sum() >= FEWEST and not inside.all()]  # fmt: skip
 
@@ -85,7 +85,3 @@ def _chance(inside_N: NDArray[np.bool_], failed_N: NDArray[np.bool_]) -> float:
     """
     hits = int(failed_N[inside_N].sum())
     return float(hypergeom.sf(hits - 1, len(failed_N), int(failed_N.sum()), int(inside_N.sum())))
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -5,6 +5,7 @@ import math
 from reports.sensitivity.interval import Interval
 
 MATTERS, NEGLIGIBLE, CANNOT_TELL = "matters", "negligible", "cannot tell"
+ONE_VALUE = "one value"  # nothing to vary: no question
 MATTERS_ABOVE = 0.02
 NEGLIGIBLE_BELOW = 0.10
 MOST_NOISE = 0.95

@@ -42,6 +42,10 @@ def test_a_table_of_results_becomes_a_report_and_no_run(tuner, tmp_path):
     assert done.stdout == "report: mine/report.html\n"
     report = json.loads(Path("mine/report.json").read_text())
     assert [t["objective"] for t in report["sections"]["trials"]["trials"]] == [0.6, 0.7, 0.8, None]
+    again = tuner(
+        *words, "--objective", "f1", "--direction", "maximize", "--check", "mine/report.json"
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
     assert report["metric"] == "f1"
     assert not Path("runs").exists()
 
@@ -51,13 +55,13 @@ def test_the_check_holds_a_report_against_its_ledger(tuner, write_sweep):
     done = tuner("report", "--check", "runs/toy/report.json")
     assert done.returncode == 0, done.stderr
     assert "runs/toy/report.json holds: " in done.stdout
-    assert "and report.html has the same" in done.stdout
+    assert "and report.html is the page that they give" in done.stdout
     path = Path("runs/toy/report.json")
     path.write_text(path.read_text().replace('"metric": "score"', '"metric": "points"', 1))
     done = tuner("report", "--check", "runs/toy/report.json")
     assert done.returncode == 1
     assert 'metric: "points" in the report, "score" from the trials' in done.stdout
-    assert "report.html does not hold the numbers of report.json" in done.stdout
+    assert "does not hold: 1 of" in done.stdout
 
 
 def test_a_folder_of_runs_gets_an_index(tuner, write_sweep):
@@ -108,6 +112,9 @@ def test_a_running_sweep_is_watched_until_it_ends(write_sweep, tuner):
     (("runs/toy", "--csv", "x.csv"), "name one of"),
     (("--storage", "sqlite:///none.db", "--watch"), "--watch follows a run of this machine"),
     (("--check", "mine/report.json"), "there is no run at mine"),
+    (("runs/toy", "--watch", "--check", "x.json"), "name one of them"),
+    (("runs/toy", "--log", "rate"), "--log goes with --csv"),
+    (("runs/toy", "--objective", "2"), "--objective goes with --csv or --storage"),
     (("--csv", "none.csv", "--objective", "f1"), "none.csv cannot be read"),
     (("nowhere",), "there is no run at nowhere"),
 ])  # fmt: skip
