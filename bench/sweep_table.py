@@ -59,9 +59,10 @@ def main(folder: Path) -> None:
     print(
         f"| wall time per finished trial | mean {mean(walls):.0f} s, {min(walls):.0f} to {max(walls):.0f} s |"
     )
-    total = sum(t["wall_seconds"] for t in done)
+    whole = [t for t in done if t["continues"] is None]  # an interrupted one's time is in two rows
+    total = sum(t["wall_seconds"] for t in whole)
     for part in ("start_seconds", "train_seconds", "evaluate_seconds", "save_seconds"):
-        spent = sum(t["metrics"].get(part, 0.0) for t in done)
+        spent = sum(t["metrics"].get(part, 0.0) for t in whole)
         print(f"| of that, {part.removesuffix('_seconds')} | {100 * spent / total:.1f} % |")
     rates = [
         t["metrics"]["examples_per_second"] for t in done if "examples_per_second" in t["metrics"]

@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from reports.sensitivity.difference import difference
 from reports.sensitivity.result import Analysis, Parameter
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import Column, TrialTable
-from reports.winner import Winner
+from reports.winner import Winner, gap_between, unselected_scores
 from reports.wording import at_most, counted, listed, score, shown
 
 MOST_SEEDS = 30
@@ -47,9 +46,9 @@ def _seeds(table: TrialTable, winner: Winner) -> list[Advice]:
             f"then {score(winner.score)} is an optimistic score."
         )
         return [Advice(text, "winner")]
-    if winner.is_default or len(winner.default_confirmed) < 2 or len(winner.confirmed) < 2:
+    if winner.is_default or winner.default_number is None:
         return []
-    gap = difference(winner.confirmed, winner.default_runs)
+    gap = gap_between(unselected_scores(table, winner), winner.number, winner.default_number)
     if gap is None or gap.low > 0 or gap.high < 0 or not gap.estimate:
         return []
     # The interval shrinks with the square root of the number of seeds.
@@ -128,6 +127,12 @@ def _more(open_: list[Parameter]) -> list[Advice]:
     wanted = [p for p in open_ if p.more_trials is not None]
     if not wanted:
         return []
-    names, most = listed([p.name for p in wanted]), max(p.more_trials or 0 for p in wanted)
-    text = f"Run about {counted(most, 'more trial')} if it is worth knowing whether {names} "
-    return [Advice(f"{text}{'matters' if len(wanted) == 1 else 'matter'}.", "sensitivity")]
+    by_number: dict[int, list[str]] = {}
+    for p in sorted(wanted, key=lambda p: p.more_trials or 0):
+        by_number.setdefault(p.more_trials or 0, []).append(p.name)
+    parts = [
+        f"about {counted(number, 'more trial')} may tell whether {listed(names, 'or')} matters"
+        for number, names in by_number.items()
+    ]
+    text = "; ".join(parts)
+    return [Advice(f"If it is worth knowing: {text}.", "sensitivity")]

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from reports.sensitivity.difference import difference
+from reports.sensitivity.interval import Interval
 from reports.trials import TrialTable
 from reports.wording import score, seeds, shown, spread
 
@@ -23,13 +25,6 @@ class Winner:
     default_confirmed: list[float]
     is_default: bool
     compared: int
-
-    @property
-    def default_runs(self) -> list[float]:
-        """The default's runs that were chosen by no score: its search run among them."""
-        if self.default_score is None:
-            return []
-        return [self.default_score, *self.default_confirmed]
 
 
 def find_winner(table: TrialTable) -> Winner | None:
@@ -65,6 +60,24 @@ def find_winner(table: TrialTable) -> Winner | None:
         is_default=default is not None and default.params == winner.params,
         compared=compared,
     )
+
+
+def unselected_scores(table: TrialTable, winner: Winner | None) -> dict[int, list[float]]:
+    """For each confirmed configuration the runs that were not chosen for their score: those on fresh
+    seeds, and the default's search run, which no score had a part in.
+    """
+    runs = {number: list(by_seed.values()) for number, by_seed in confirmed_scores(table).items()}
+    if winner is not None and winner.default_number in runs and winner.default_score is not None:
+        runs[winner.default_number].insert(0, winner.default_score)
+    return runs
+
+
+def gap_between(runs: dict[int, list[float]], number: int, other: int) -> Interval | None:
+    """How far one confirmed configuration's mean lies from another's; the seed noise is that of all."""
+    if number == other or number not in runs or other not in runs:
+        return None
+    others = [scores for key, scores in runs.items() if key not in (number, other)]
+    return difference(runs[number], runs[other], others=others)
 
 
 def confirmed_scores(table: TrialTable) -> dict[int, dict[int, float]]:

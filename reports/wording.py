@@ -10,9 +10,19 @@ def score(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
 
 
+def alike(*values: float) -> list[str]:
+    """Scores that stand together, with the decimals of the largest: 0.8158 and 0.0001."""
+    largest = max(values, key=abs)
+    if largest and 0.001 <= abs(largest) < 10_000:
+        return [f"{value:.4f}" for value in values]
+    return [score(value) for value in values]
+
+
 def spread(values: list[float]) -> str:
     """`0.8123 ± 0.0102` (standard deviation over seeds), or the one value."""
-    return score(mean(values)) + (f" ± {score(stdev(values))}" if len(values) > 1 else "")
+    if len(values) < 2:
+        return score(values[0])
+    return " ± ".join(alike(mean(values), stdev(values)))
 
 
 def seeds(values: list[float]) -> str:
@@ -75,14 +85,16 @@ def at_most(part: float) -> str:
 
 def between(interval: dict[str, float]) -> str:
     """`0.8123 (0.8004 to 0.8251)`."""
-    return f"{score(interval['estimate'])} ({score(interval['low'])} to {score(interval['high'])})"
+    middle, low, high = alike(*(interval[part] for part in ("estimate", "low", "high")))
+    return f"{middle} ({low} to {high})"
 
 
 def gap(interval: dict[str, float]) -> str:
     """`+0.0123 (-0.0040 to +0.0281)`."""
+    parts = [interval[part] for part in ("low", "estimate", "high")]
     low, middle, high = (
-        ("+" if interval[part] >= 0 else "-") + score(abs(interval[part]))
-        for part in ("low", "estimate", "high")
+        ("+" if part >= 0 else "-") + text
+        for part, text in zip(parts, alike(*map(abs, parts)), strict=True)
     )
     return f"{middle} ({low} to {high})"
 

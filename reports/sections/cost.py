@@ -25,12 +25,17 @@ NAME, TITLE = "cost", "Cost against score"
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """Each trial's dollars where they are known, else its wall time; and the cheapest way to a score."""
     in_dollars = any(t.cost_usd is not None for t in table.trials)
+    costs: dict[int, float] = {}
+    for t in table.trials:  # one that continues another has what that one cost as well
+        own = t.cost_usd if in_dollars else t.wall_seconds
+        if own is not None:
+            costs[t.number] = own + costs.get(-1 if t.continues is None else t.continues, 0.0)
     points: list[dict[str, Any]] = [
         {"trial": t.number, "cost": cost, "score": t.last_score, "status": t.status,
          "purpose": t.purpose}
         for t in table.trials
         if t.last_score is not None
-        and (cost := t.cost_usd if in_dollars else t.wall_seconds) is not None
+        and (cost := costs.get(t.number)) is not None
     ]  # fmt: skip
     front: list[dict[str, Any]] = []
     finished = [p for p in points if p["status"] == "finished" and p["purpose"] == "search"]

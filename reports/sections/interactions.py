@@ -56,7 +56,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     if not data["trusted"]:
         return Drawing([f"Nothing can be said of interactions: {data['reason']}."])
     if not data["maps"]:
-        sentence = "No two hyperparameters are seen to do more than 2% of it together"
+        sentence = "No two hyperparameters are seen to cause more than 2% of the variance together"
         if not data["pairs"]:
             return Drawing([f"{sentence}, and none can be hiding more than 5%."])
         return Drawing([f"{sentence}; what cannot be excluded stands below."], [], [_shares(data)])

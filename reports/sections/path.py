@@ -5,7 +5,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from reports.sections.drawing import BLUE, Drawing, FigureView, TableView, literal, styled
+from reports.sections.drawing import BLUE, ORANGE, Drawing, FigureView, TableView, literal, styled
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
 from reports.winner import find_winner
@@ -58,7 +58,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     figure = go.Figure(
         go.Bar(
             x=[g["estimate"] for g in gains], y=labels, orientation="h", marker={"color": BLUE},
-            error_x={"type": "data", "symmetric": False, "thickness": 2,
+            error_x={"type": "data", "symmetric": False, "thickness": 2, "color": ORANGE,
                      "array": [g["high"] - g["estimate"] for g in gains],
                      "arrayminus": [g["estimate"] - g["low"] for g in gains]},
             hovertemplate="%{y}: %{x:+.4~g}<extra></extra>",

@@ -7,7 +7,7 @@ from reports.sections.drawing import Drawing, Linked
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import TrialTable, as_number
-from reports.winner import describe_winner, find_winner
+from reports.winner import Winner, describe_winner, find_winner, gap_between, unselected_scores
 from reports.wording import chance, counted, dollars, gap, listed, minutes, safe_text, share
 
 NAME, TITLE = "summary", "In short"
@@ -27,12 +27,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         said.append(("No search trial has finished, so there is no winner yet.", "trials"))
     else:
         said.append((f"The winner is {describe_winner(table, winner)}.", "winner"))
-        odds = analysis.odds
-        if odds and analysis.fit.trusted and odds.beats_default is not None and odds.over_default:
-            said.append(
-                (f"It is better than the default with a probability of {chance(odds.beats_default)}; "
-                 f"winner minus default is {gap(vars(odds.over_default))}.", "winner")
-            )  # fmt: skip
+        said += _against_default(table, analysis, winner)
         said += _what_matters(analysis)
         said += _safe(analysis)
     said.append((_what_it_took(table), "trials"))
@@ -44,6 +39,29 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         "trial_seconds": sum(t.wall_seconds or 0.0 for t in table.trials),
         "elapsed_seconds": as_number(table.facts.get("elapsed_seconds")),
     }
+
+
+def _against_default(
+    table: TrialTable, analysis: Analysis, winner: Winner
+) -> list[tuple[str, str]]:
+    """By fresh seeds of both where there are some, else by the model of all trials."""
+    if winner.is_default or winner.default_number is None:
+        return []
+    away = gap_between(unselected_scores(table, winner), winner.number, winner.default_number)
+    if away is not None:
+        surely = away.low > 0 if table.maximize else away.high < 0
+        verdict = "is better than the default" if surely else "may be no better than the default"
+        return [
+            (f"On fresh seeds it {verdict}: winner minus default is {gap(vars(away))}.", "winner")
+        ]
+    odds = analysis.odds
+    if not analysis.fit.trusted or not odds or odds.beats_default is None or not odds.over_default:
+        return []
+    text = (
+        f"The model of all trials puts it above the default with a probability of "
+        f"{chance(odds.beats_default)}; winner minus default is {gap(vars(odds.over_default))} there."
+    )
+    return [(text, "winner")]
 
 
 def _what_matters(analysis: Analysis) -> list[tuple[str, str]]:

@@ -16,11 +16,10 @@ from reports.sections.drawing import (
     axis_title,
     styled,
 )
-from reports.sensitivity.difference import difference
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import TrialTable
-from reports.winner import Winner, confirmed_scores, find_winner
+from reports.winner import Winner, confirmed_scores, find_winner, gap_between, unselected_scores
 from reports.wording import between, chance, gap, listed, score, seeds, shown, spread
 
 NAME, TITLE = "winner", "The winner"
@@ -35,11 +34,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """
     winner = find_winner(table)
     again = {number: list(by_seed.values()) for number, by_seed in confirmed_scores(table).items()}
-    unselected = dict(again)
-    if winner is not None and winner.default_number in again:
-        assert winner.default_number is not None
-        assert winner.default_score is not None
-        unselected[winner.default_number] = [winner.default_score, *again[winner.default_number]]
+    unselected = unselected_scores(table, winner)
     groups = list(unselected.values())
     noise = seed_noise(groups)
     finished = [t.objective for t in table.finished("search") if t.objective is not None]
@@ -86,9 +81,7 @@ def _confirmed_row(
     winner: Winner,
 ) -> dict[str, Any]:
     """One configuration on its fresh seeds, and how far it is from the winner."""
-    away = None
-    if number != winner.number and winner.number in unselected:
-        away = difference(unselected[number], unselected[winner.number])
+    away = gap_between(unselected, number, winner.number)
     trial = next((t for t in table.trials if t.number == number), None)
     return {
         "trial": number,
@@ -145,8 +138,9 @@ def _odds(data: dict[str, Any]) -> list[str]:
         )
     if odds["beats_default"] is not None:
         sentences.append(
-            f"The winner is better than the default with a probability of "
-            f"{chance(odds['beats_default'])}; winner minus default is {gap(odds['over_default'])}."
+            "The model of all trials, which takes neighbours to be alike, puts the winner above the "
+            f"default with a probability of {chance(odds['beats_default'])}; winner minus default is "
+            f"{gap(odds['over_default'])} there."
         )
     return sentences
 
@@ -215,6 +209,11 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         + (" (mean ± standard deviation)." if len(confirmed) > 1 else "."),
         *_lost_sentence(data),
     ]
+    if winner["compared"] > 2:
+        sentences.append(
+            f"It was picked as the best of {winner['compared']} on these very seeds, which flatters it a "
+            "little; another seed or two of it alone would not."
+        )
     if winner["is_default"]:
         sentences.append(
             "It is the default configuration: the search found nothing that does better "
@@ -263,7 +262,8 @@ def _against_default(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
     )
     return [
         f"{text}. It is {gap(away)} from the winner ({away['level']:.0%} interval, its search run "
-        f"counted among its seeds): {verdict}."
+        "counted among its seeds, the seed noise taken from all configurations that ran again): "
+        f"{verdict}."
     ]
 
 

@@ -28,3 +28,14 @@ def test_one_score_each_says_nothing():
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="finite"):
         difference([0.5, float("inf")], [0.5])
+
+
+def test_others_tell_how_large_the_seed_noise_is():
+    """Two lucky pairs lie together; a third configuration shows that the noise is larger."""
+    alone = difference([0.85, 0.851], [0.83, 0.831])
+    pooled = difference([0.85, 0.851], [0.83, 0.831], others=[[0.80, 0.82], [0.79]])
+    assert alone.low > 0.017
+    assert pooled.estimate == alone.estimate
+    # Squares: 2 of 0.0000005 and one of 0.0002, over 3 degrees; Student's 2.353 of it.
+    error = ((0.000001 + 0.0002) / 3) ** 0.5
+    assert pooled.high - pooled.estimate == pytest.approx(2.3534 * error, rel=1e-3)
