@@ -65,7 +65,7 @@ def test_bad_input_starts_nothing(tuner, write_sweep, tmp_path):
     assert not (tmp_path / "runs").exists()
     assert "there is no run at nowhere" in error(tuner("status", "nowhere"))
     assert "there is no run at" in error(tuner("best", "nowhere"))
-    assert "name a run, or --storage" in error(tuner("report"))
+    assert "name one of: a run, --storage" in error(tuner("report"))
     assert "there is no ledger at x.db" in error(tuner("report", "--storage", "sqlite:///x.db"))
 
 
