@@ -92,7 +92,7 @@ def test_report_tells_of_the_trials_of_aws(on_aws, ledger):
     assert aws["billable_seconds"] == billed
     assert aws["cost_usd"] == pytest.approx(billed / 1000, abs=1e-5)
     assert f"{dollars(aws['cost_usd'])} for" in (folder / "runs/demo/report.html").read_text()
-    assert (folder / "runs/demo/report.html").read_text().count("class="plot"") >= 4
+    assert (folder / "runs/demo/report.html").read_text().count('class="plot"') >= 4
 
 
 def test_winners_model_is_fetched_from_s3_and_predicts(on_aws, monkeypatch):

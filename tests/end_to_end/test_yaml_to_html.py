@@ -56,7 +56,7 @@ def test_sweep_of_a_real_bert_ends_in_a_report(swept):
     assert result["sections"]["winner"]["winner"]["confirmed"]
     html = (swept / "runs/tiny/report.html").read_text()
     assert "The winner" in html
-    assert html.count("class="plot"") >= 4
+    assert html.count('class="plot"') >= 4
 
 
 def test_all_trials_share_one_validation_split(swept):
