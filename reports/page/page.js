@@ -250,9 +250,15 @@
     start();
   }
 
-  unpack("packed-drawn")
-    .then((text) => JSON.parse(text))
-    .then(({ figures, cells }) => Promise.all([showPictures(figures), showTrials(cells)]))
+  // The table first, for it is there at once; plotly.js takes a second to load.
+  async function show() {
+    const { figures, cells } = JSON.parse(await unpack("packed-drawn"));
+    await showTrials(cells);
+    await new Promise(requestAnimationFrame);
+    await showPictures(figures);
+  }
+
+  show()
     .then(() => { document.documentElement.dataset.ready = "yes"; })
     .catch((error) => { document.documentElement.dataset.ready = "no"; throw error; });
 })();

@@ -106,8 +106,8 @@ def once_in_legend(figure: go.Figure) -> go.Figure:
 
 
 def literal(text: Any) -> str:
-    """A text of the user's for plotly, which would take `<b>` or `<a href=…>` in it for its own."""
-    return escape(str(text), quote=False)
+    """A text of the user's for plotly, which would take `<b>`, `<a href=…>` or `%{x}` for its own."""
+    return escape(str(text), quote=False).replace("%{", "%&#123;")
 
 
 def axis_title(metric: str, maximize: bool) -> str:

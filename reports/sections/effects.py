@@ -25,6 +25,7 @@ from reports.trials import TrialTable
 from reports.wording import evidence, score, shown
 
 NAME, TITLE = "effects", "The score along each hyperparameter"
+MOST_POINTS = 300  # in each of several pictures
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         ]  # fmt: skip
         effect = analysis.parameters[column.name].effect
         parameters.append(
-            {"column": vars(column), "points": thinned(points), "scored": len(points),
+            {"column": vars(column), "points": thinned(points, MOST_POINTS), "scored": len(points),
              "effect": vars(effect) if effect else None}
         )  # fmt: skip
     return {

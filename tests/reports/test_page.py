@@ -22,7 +22,9 @@ pytestmark = [
     # axe's package reads its script with a loader that Python has deprecated.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:axe_playwright_python"),
 ]
-HOSTILE = "</script><img src=x onerror='window.hit=1'><b>=cmd()</b><a href='http://a.example'>a</a>"
+HOSTILE = (
+    "</script><img src=x onerror='window.hit=1'><b>=cmd()</b><a href='http://a.example'>%{x}</a>"
+)
 SPACE = {
     "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
     "warmup_ratio": FloatDistribution(0.0, 0.3),
