@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass
 
+from reports.sensitivity.interval import Interval
 from reports.sensitivity.result import Analysis, Parameter
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import Column, TrialTable
-from reports.winner import Winner, gap_between, unselected_scores
+from reports.winner import Winner
 from reports.wording import at_most, counted, listed, score, shown
 
 MOST_SEEDS = 30
@@ -21,15 +22,16 @@ class Advice:
     section: str
 
 
-def advice(table: TrialTable, analysis: Analysis, winner: Winner | None) -> list[Advice]:
+def advice(table: TrialTable, analysis: Analysis) -> list[Advice]:
     """The next steps, the most useful first; none for a sweep without trials."""
+    winner = analysis.winner
     if winner is None:
         if table.count("failed"):
             return [Advice("See why the trials failed before running more of them.", "trials")]
         return []
     columns = {column.name: column for column in table.columns}
     parameters = list(analysis.parameters.values())
-    steps = [*_seeds(table, winner)]
+    steps = [*_seeds(winner, analysis.over_default)]
     for parameter in parameters:
         if parameter.verdict == MATTERS:
             steps += _range(columns[parameter.name], parameter, winner)
@@ -38,7 +40,7 @@ def advice(table: TrialTable, analysis: Analysis, winner: Winner | None) -> list
     return steps
 
 
-def _seeds(table: TrialTable, winner: Winner) -> list[Advice]:
+def _seeds(winner: Winner, gap: Interval | None) -> list[Advice]:
     """Whether the winner needs more fresh seeds."""
     if not winner.confirmed:
         text = (
@@ -46,9 +48,6 @@ def _seeds(table: TrialTable, winner: Winner) -> list[Advice]:
             f"then {score(winner.score)} is an optimistic score."
         )
         return [Advice(text, "winner")]
-    if winner.is_default or winner.default_number is None:
-        return []
-    gap = gap_between(unselected_scores(table, winner), winner.number, winner.default_number)
     if gap is None or gap.low > 0 or gap.high < 0 or not gap.estimate:
         return []
     # The interval shrinks with the square root of the number of seeds.

@@ -33,7 +33,7 @@ from reports.sensitivity.verdict import (
 )
 from reports.trials import TrialRow, TrialTable, read_table, table_of
 from reports.view import LEVEL, View, axis_of, inside, positions_of, view_of
-from reports.winner import Winner, find_winner
+from reports.winner import Winner, find_winner, gap_between, unselected_scores
 from reports.wording import at_most
 
 SMALLEST_INTERACTION = 0.02
@@ -87,6 +87,8 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
         maximize=table.maximize,
         level=LEVEL,
         seed=seed,
+        winner=winner,
+        over_default=_over_default(table, winner),
         outside=len(scored) - len(rows),
         parameters=_parameters(table, view),
         interactions=view.interactions(),
@@ -102,6 +104,12 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
         best_of_n=best if isinstance(best, BestOfN) else None,
         best_of_n_refused=best if isinstance(best, str) else "",
     )
+
+
+def _over_default(table: TrialTable, winner: Winner | None) -> Interval | None:
+    if winner is None or winner.default_number is None:
+        return None
+    return gap_between(unselected_scores(table, winner), winner.number, winner.default_number)
 
 
 def _maps(view: View) -> list[EffectMap]:
@@ -129,8 +137,7 @@ def _parameters(table: TrialTable, view: View) -> dict[str, Parameter]:
                 views[numbers] = _where_active(table, view, active)
             seen = views[numbers]
             where = f" (in the {len(active)} of {len(view.rows)} trials where it exists)"
-        part = _parameter(name, where, seen, view, len(active), table.maximize)
-        parts[name] = replace(part, conditional=0 < len(active) < len(view.rows))
+        parts[name] = _parameter(name, where, seen, view, len(active), table.maximize)
     return parts
 
 
@@ -164,7 +171,7 @@ def _parameter(
         effect=None,
         around=None,
         active_in=active,
-        conditional=False,
+        conditional=0 < active < everywhere,
     )
     if whole.index(name) is None:
         return blank

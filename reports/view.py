@@ -155,7 +155,7 @@ def _fitted(view: View, table: TrialTable) -> View:
     )
     every = max(1, len(states_CH) // LEFT_OUT_DRAWS)
     fold_N = _folds(view.group_N)
-    predicted_N, _ = surrogate.left_out(states_CH[::every], fold_N)
+    predicted_N = surrogate.left_out(states_CH[::every], fold_N)
     r2, squares = r_squared(
         predicted_N, low_N, high_N, fold_N, np.random.default_rng([view.seed, 12])
     )

@@ -75,7 +75,7 @@ def dollars(amount: float) -> str:
 
 def share(interval: dict[str, float]) -> str:
     """`42% (30% to 55%)`."""
-    return f"{interval['estimate']:.0%} ({interval['low']:.0%} to {interval['high']:.0%})"
+    return f"{interval['estimate']:z.0%} ({interval['low']:z.0%} to {interval['high']:z.0%})"
 
 
 def at_most(part: float) -> str:

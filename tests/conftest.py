@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.browser import browser, opened  # noqa: F401 (fixtures for all tests)
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a network
 ROOT = Path(__file__).resolve().parent.parent
 TOY = ROOT / "tests" / "toy.py"

@@ -8,7 +8,6 @@ import plotly.graph_objects as go
 from reports.sections.drawing import BLUE, ORANGE, Drawing, FigureView, TableView, literal, styled
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
-from reports.winner import find_winner
 from reports.wording import evidence, gap, listed, shown
 
 NAME, TITLE = "path", "From the default to the winner"
@@ -16,7 +15,7 @@ NAME, TITLE = "path", "From the default to the winner"
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The steps; without any, why there are none."""
-    winner = find_winner(table)
+    winner = analysis.winner
     why, one_sided = "", []
     if winner is not None and winner.default_number is not None:
         default = table.by_number(winner.default_number).params

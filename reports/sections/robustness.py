@@ -18,7 +18,6 @@ from reports.sections.effects import add_effect
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL
 from reports.trials import TrialTable
-from reports.winner import find_winner
 from reports.wording import evidence, safe_text, score, share, shown
 
 NAME, TITLE = "robustness", "Around the winner"
@@ -26,7 +25,7 @@ NAME, TITLE = "robustness", "Around the winner"
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """Each parameter's curve through the winner and its safe range."""
-    winner = find_winner(table)
+    winner = analysis.winner
     parameters = []
     for column in table.columns:
         p = analysis.parameters[column.name]

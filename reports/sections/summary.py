@@ -7,7 +7,7 @@ from reports.sections.drawing import Drawing, Linked
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import TrialTable, as_number
-from reports.winner import Winner, describe_winner, find_winner, gap_between, unselected_scores
+from reports.winner import Winner, describe_winner
 from reports.wording import chance, counted, dollars, gap, listed, minutes, safe_text, share
 
 NAME, TITLE = "summary", "In short"
@@ -15,7 +15,7 @@ NAME, TITLE = "summary", "In short"
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The sentences and the section of each; `next` are the steps that follow from them."""
-    winner = find_winner(table)
+    winner = analysis.winner
     said: list[tuple[str, str]] = []
     if table.objectives > 1:
         said.append(
@@ -35,7 +35,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         said.append((analysis.failures.sentence, "trials"))
     return {
         "sentences": [{"text": text, "section": section} for text, section in said],
-        "next": [vars(step) for step in advice(table, analysis, winner)],
+        "next": [vars(step) for step in advice(table, analysis)],
         "trial_seconds": sum(t.wall_seconds or 0.0 for t in table.trials),
         "elapsed_seconds": as_number(table.facts.get("elapsed_seconds")),
     }
@@ -47,7 +47,7 @@ def _against_default(
     """By fresh seeds of both where there are some, else by the model of all trials."""
     if winner.is_default or winner.default_number is None:
         return []
-    away = gap_between(unselected_scores(table, winner), winner.number, winner.default_number)
+    away = analysis.over_default
     if away is not None:
         surely = away.low > 0 if table.maximize else away.high < 0
         verdict = "is better than the default" if surely else "may be no better than the default"

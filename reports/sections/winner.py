@@ -19,7 +19,7 @@ from reports.sections.drawing import (
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import TrialTable
-from reports.winner import Winner, confirmed_scores, find_winner, gap_between, unselected_scores
+from reports.winner import Winner, confirmed_scores, gap_between, unselected_scores
 from reports.wording import between, chance, gap, listed, score, seeds, shown, spread
 
 NAME, TITLE = "winner", "The winner"
@@ -32,7 +32,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     The default's search run was chosen by no score, so it counts among the default's seeds; that of
     any other configuration was chosen for being good, and does not.
     """
-    winner = find_winner(table)
+    winner = analysis.winner
     again = {number: list(by_seed.values()) for number, by_seed in confirmed_scores(table).items()}
     unselected = unselected_scores(table, winner)
     groups = list(unselected.values())

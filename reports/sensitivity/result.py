@@ -10,6 +10,7 @@ from reports.sensitivity.interval import Interval
 from reports.sensitivity.local import SafeRange, Step
 from reports.sensitivity.odds import Odds
 from reports.sensitivity.spread import Spread
+from reports.winner import Winner
 
 SCHEMA = 1
 
@@ -78,6 +79,7 @@ class Failures:
 class Analysis:
     """Everything that the trials say about the hyperparameters. `to_dict` is for JSON.
 
+    `over_default` is the winner's mean on fresh seeds minus the default's, None where they do not tell.
     `outside` trials lie outside the declared space and are left out.
     `noise_share` is seed noise as a share of all variance, `noise_sd` its standard deviation in the
     score's unit; `noise_from` says what they rest on. `maps` are the largest interactions' ones.
@@ -87,6 +89,8 @@ class Analysis:
     maximize: bool
     level: float
     seed: int
+    winner: Winner | None
+    over_default: Interval | None
     outside: int
     parameters: dict[str, Parameter]
     interactions: list[Interaction]

@@ -157,8 +157,8 @@ class Surrogate:
         state_H[-1] = -1.0
         return state_H
 
-    def left_out(self, states_CH: Floats, group_N: NDArray[np.int_]) -> tuple[Floats, Floats]:
-        """Each trial's score as predicted without its whole group; and the score it had; (N,) both.
+    def left_out(self, states_CH: Floats, group_N: NDArray[np.int_]) -> Floats:
+        """Each trial's score as predicted without its whole group, (N,).
 
         Averaged over the hyperparameters' draws. A group is one configuration, on all its seeds.
         Source: Rasmussen and Williams 2006, §5.4.2, for blocks.
@@ -184,7 +184,7 @@ class Surrogate:
                 leverage = half[:, block].T @ half[:, block]
                 error_N[block] += np.linalg.solve(np.eye(len(block)) - leverage, residual_N[block])
         predicted_N = self._scores_N - error_N / len(states_CH)
-        return predicted_N * self.unit + self.centre, self._scores_N * self.unit + self.centre
+        return predicted_N * self.unit + self.centre
 
     def log_density(self, state_H: Floats) -> tuple[float, Floats]:
         """Logarithm of the hyperparameters' posterior density, up to a constant, and its gradient.

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from reports.wording import dollars
+from tests.browser import through
 from tests.conftest import ROOT
 from tests.emulator import Emulator
 from tuner.ledger import Ledger
@@ -160,7 +161,7 @@ def test_job_is_imported_with_the_same_trials(on_aws, ledger):
     }
 
 
-def test_job_is_reported_on_without_a_run(on_aws, ledger):
+def test_job_is_reported_on_without_a_run(on_aws, ledger, opened):
     folder, emulator = on_aws
     (name,) = emulator.service.tuning
     done = run(
@@ -173,6 +174,10 @@ def test_job_is_reported_on_without_a_run(on_aws, ledger):
     assert sorted(t["training_job"] for t in trials) == sorted(
         t.user_attrs["training_job"] for t in ours
     )
+    page = opened(folder / "theirs/report.html")
+    through(page)
+    assert page.troubles == []
+    assert page.locator("#all-trials tbody tr:not(.detail)").count() == len(ours)
 
 
 def test_several_processes_train_one_trial_by_torchrun(on_aws, tiny_bert):

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import shutil
 
 import numpy as np
 import optuna
@@ -12,16 +11,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from reports import write_report
+from tests.browser import through
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)  # fmt: skip
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
-    # axe's package reads its script with a loader that Python has deprecated.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:axe_playwright_python"),
-]
+# axe's package reads its script with a loader that Python has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:axe_playwright_python")
 HOSTILE = (
     "</script><img src=x onerror='window.hit=1'><b>=cmd()</b><a href='http://a.example'>%{x}</a>"
 )
@@ -86,47 +82,10 @@ def sweep(count, hostile=False):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """A sweep of 60 trials and its report."""
     study = sweep(60)
     return study, write_report(study, tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture
-def opened(browser):
-    """Opens a file; its `troubles` are console errors, exceptions and requests beyond the file."""
-    contexts = []
-
-    def open_(path, **options):
-        context = browser.new_context(accept_downloads=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.troubles = []
-        page.on("console", lambda m: m.type == "error" and page.troubles.append(m.text))
-        page.on("pageerror", lambda error: page.troubles.append(str(error)))
-        page.on("request", lambda r: r.url == path.as_uri() or page.troubles.append(r.url))
-        page.goto(path.as_uri())
-        page.wait_for_selector("html[data-ready]")
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-
-
-def through(page):
-    """Scrolls through the page, so that every picture is drawn."""
-    for i in range(page.evaluate("document.querySelectorAll('.plot').length")):
-        page.locator(".plot").nth(i).scroll_into_view_if_needed()
-    expect(page.locator(".plot:not(:has(svg.main-svg))")).to_have_count(0)
 
 
 def column(page, number):

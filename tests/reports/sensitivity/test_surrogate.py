@@ -53,7 +53,7 @@ def test_left_out_scores_are_those_of_a_fit_without_the_group(count):
     surrogate = surrogate_of(count)
     state = np.zeros((1, surrogate.hyperparameters))
     group = np.arange(count) // 2
-    predicted, actual = surrogate.left_out(state, group)
+    predicted = surrogate.left_out(state, group)
     scale, noise, _ = surrogate._scales(state[0])
     scaled = surrogate.features_NP * scale
     covariance = scaled @ scaled.T + MEAN_VARIANCE
@@ -63,7 +63,6 @@ def test_left_out_scores_are_those_of_a_fit_without_the_group(count):
     )
     expected = covariance[np.ix_(~rest, rest)] @ pull * surrogate.unit + surrogate.centre
     assert predicted[:2] == pytest.approx(expected)
-    assert actual == pytest.approx(surrogate._scores_N * surrogate.unit + surrogate.centre)
 
 
 @pytest.mark.parametrize("count", [12, 200])
