@@ -182,7 +182,7 @@ def _parameter(
     noise_share = view.noise_share()
     if (
         whole.posterior is None or view.posterior is None or view.shares is None
-        or noise_share is None or j is None or not view.fit.trusted
+        or noise_share is None or j is None or view.fit.r2 is None or not view.fit.trusted
     ):  # fmt: skip
         more = max(20, view.fit.finished)
         sentence = (
@@ -192,7 +192,7 @@ def _parameter(
         return replace(blank, sentence=sentence, more_trials=more)
     main = of_draws(view.shares.main_DS[j], LEVEL)
     total = of_draws(view.shares.total_DS[j], LEVEL)
-    verdict = verdict_of(total, noise_share)
+    verdict = verdict_of(total, noise_share, view.fit.r2)
     more_needed = more_trials(total, view.fit.finished) if verdict == CANNOT_TELL else None
     if more_needed is not None and active < everywhere:  # only some of them will have it
         more_needed = 10 * round(more_needed * everywhere / active / 10)
@@ -230,7 +230,7 @@ def _sentence(
     if verdict == CANNOT_TELL:
         text = f"These trials cannot tell whether {name} matters: its share is {shown}"
         if total.low > MATTERS_ABOVE:
-            text += ", but whether hyperparameters do anything beyond seed noise is open"
+            text += ", but the trials do not yet show that hyperparameters do anything beyond seed noise"
         if more_needed is None:
             return f"{text}; it would take more than {MOST_FACTOR} times as many trials."
         return f"{text}; roughly {more_needed} more trials may settle it."

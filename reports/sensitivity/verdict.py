@@ -12,16 +12,17 @@ MOST_NOISE = 0.95
 MOST_FACTOR = 20
 
 
-def verdict_of(total: Interval, noise_share: Interval) -> str:
+def verdict_of(total: Interval, noise_share: Interval, r2: Interval) -> str:
     """`negligible` where the whole interval of the total share lies below 0.10, else `matters` where
     it lies above 0.02, otherwise `cannot tell`. Measured in docs/calibration.md.
 
     Shares are of what the hyperparameters do at all. Where that may be next to nothing (seed noise
-    may be 95 % of all variance), a large share of it does not matter yet.
+    may be 95 % of all variance), or the surrogate may predict left-out configurations no better than
+    their mean does (`r2` may be 0), a large share does not matter yet.
     """
     if total.high < NEGLIGIBLE_BELOW:
         return NEGLIGIBLE
-    if total.low > MATTERS_ABOVE and noise_share.high < MOST_NOISE:
+    if total.low > MATTERS_ABOVE and noise_share.high < MOST_NOISE and r2.low > 0:
         return MATTERS
     return CANNOT_TELL
 
