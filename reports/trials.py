@@ -212,7 +212,7 @@ def _row(trial: FrozenTrial, number: int) -> TrialRow:
         TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
         TrialState.RUNNING: "running", TrialState.WAITING: "waiting",
     }[trial.state]  # fmt: skip
-    if status == "failed" and attributes.get("outcome") == "interrupted":
+    if status in ("failed", "waiting") and attributes.get("outcome") == "interrupted":
         status = "interrupted"
     scores = trial.values if trial.state == TrialState.COMPLETE else None
     objective = scores[number - 1] if scores else None

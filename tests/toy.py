@@ -21,6 +21,7 @@ parser.add_argument("--mode", default="well")
 parser.add_argument("--sleep", type=float, default=0.0)
 parser.add_argument("--evaluations", type=int, default=4)
 parser.add_argument("--noise", type=float, default=0.0)
+parser.add_argument("--checkpoint", default="false")
 parser.add_argument("--seed", type=int, required=True)
 options = parser.parse_args()
 
@@ -49,9 +50,19 @@ place = {
     "threads": os.environ.get("OMP_NUM_THREADS"),
     "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
 }
+state = os.path.join(os.environ.get("CHECKPOINT_DIR", "."), "state.json")
+before = []
+if options.checkpoint == "true" and os.path.exists(state):
+    with open(state) as file:
+        before = json.load(file)
 score += random.Random(options.seed).gauss(0, options.noise)
-for i in range(1, options.evaluations + 1):
+for line in before:  # as the contract asks: who reads may have missed some
+    print(json.dumps(line), flush=True)
+for i in range(len(before) + 1, options.evaluations + 1):
     time.sleep(options.sleep)
+    if options.checkpoint == "true":
+        with open("work.log", "a") as file:  # what was computed, and how often
+            file.write(f"{i}\n")
     fraction = i / options.evaluations
     value = score if options.mode != "nan" else math.nan
     if options.mode == "long":
@@ -71,4 +82,11 @@ for i in range(1, options.evaluations + 1):
             json.dumps({"score": value}), end="" if i == options.evaluations else "\n", flush=True
         )
     else:
-        print(json.dumps({"epoch": i, "fraction": fraction, "score": value} | place), flush=True)
+        record = {"epoch": i, "fraction": fraction, "score": value} | place
+        print(json.dumps(record), flush=True)
+        if options.checkpoint == "true":
+            before.append(record)
+            os.makedirs(os.path.dirname(state), exist_ok=True)
+            with open(state + ".part", "w") as file:
+                json.dump(before, file)
+            os.replace(state + ".part", state)

@@ -27,6 +27,8 @@ class Progress:
     evaluations: list[dict[str, Any]]
     train_seconds: float
     evaluate_seconds: float
+    recent_losses: list[float]
+    """Of the steps since the last evaluation"""
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
@@ -62,7 +64,7 @@ def save(
     header = {
         "identity": identity, "step": progress.step, "evaluations": progress.evaluations,
         "train_seconds": progress.train_seconds, "evaluate_seconds": progress.evaluate_seconds,
-        "optimizer_steps": steps,
+        "optimizer_steps": steps, "recent_losses": progress.recent_losses,
     }  # fmt: skip
     part = folder / (LATEST + ".part")
     # Tied or transposed tensors may share memory, which safetensors refuses.
@@ -116,8 +118,9 @@ def _put_back(
     if torch.cuda.is_available() and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"])
     progress = Progress(
-        header["step"], header["evaluations"], header["train_seconds"], header["evaluate_seconds"]
-    )
+        header["step"], header["evaluations"], header["train_seconds"],
+        header["evaluate_seconds"], header.get("recent_losses", []),
+    )  # fmt: skip
     return progress, part("best.") or None
 
 

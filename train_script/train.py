@@ -149,11 +149,14 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
     folder = Path(config.checkpoint_dir, os.environ.get("TRAINING_JOB_NAME", ""))
     data = {"texts": splits.train.texts, "of": splits.train.labels, "labels": splits.labels}
     identity = checkpoint.identity_hash(config.identity() | data)
-    progress = checkpoint.Progress(0, [], 0.0, 0.0)
+    progress = checkpoint.Progress(0, [], 0.0, 0.0, [])
     best_weights: dict[str, torch.Tensor] | None = None
     if restored := checkpoint.restore(folder, identity, model, optimizer):
         progress, best_weights = restored
         say(f"goes on from step {progress.step} of {total_steps} ({folder})")
+        if ranks.is_first:  # whoever reads may have missed a line when this run was cut off
+            for record in progress.evaluations:
+                emit(record)
     if not ranks.agree(progress.step):
         raise TrainingFailed(f"the processes found checkpoints of different steps in {folder}")
     in_step = ranks.together(model)
@@ -190,7 +193,7 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         )
     start_seconds = time.monotonic() - PROCESS_START
     kept_logits_NC: np.ndarray | None = None  # of the evaluation that keep names, if still known
-    recent_losses: list[float] = []
+    recent_losses = progress.recent_losses
     order: list[int] = []
     clock = time.monotonic()
     while progress.step < total_steps:
@@ -239,7 +242,7 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
                 "train_loss": sum(recent_losses) / max(1, len(recent_losses)),
                 **measured,
             }
-            recent_losses = []
+            recent_losses.clear()
             emit(record)
             leader = max(
                 (e[config.metric] * direction for e in progress.evaluations), default=-math.inf
@@ -264,7 +267,9 @@ def train(config: TrainConfig, splits: Splits, stop: StopRequest) -> dict[str, A
         _, kept_logits_NC = evaluate()
     save_model(model, tokenizer, Path(config.model_dir))
     _save_predictions(Path(config.output_data_dir), splits, kept_logits_NC.argmax(axis=1).tolist())
-    checkpoint.clear(folder)
+    # A folder that the tuner gave stays until it has noted the result; on SageMaker AWS notes it.
+    if "CHECKPOINT_DIR" not in os.environ or "TRAINING_JOB_NAME" in os.environ:
+        checkpoint.clear(folder)
     return _result(
         config, progress, direction, start_seconds, time.monotonic() - clock, len(splits.train)
     ) | {"precision": precision, "pretrained_sha256": pretrained_sha256}

@@ -1,12 +1,13 @@
-"""The command line: `tuner plan | run | status | stop | best | report | import | export`.
+"""The command line: `tuner plan | run | worker | status | stop | best | report | import | export`.
 
 Every command loads only what it needs, so that `--help` answers at once.
 """
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +16,7 @@ from train_script.errors import ScriptError
 from tuner.cli_exchange import bring, export
 from tuner.cli_report import report
 from tuner.cli_results import Run, fetch_winner, load_ledger, print_best, write_report_of
-from tuner.errors import RunFolderError, SweepError, TunerError
+from tuner.errors import LedgerLost, RunFolderError, SweepError, TunerError
 
 if TYPE_CHECKING:
     from train_script.tasks import Splits
@@ -103,42 +104,96 @@ def run(
 
       tuner run sweeps/mrpc.yaml --backend sagemaker
     """
-    from tuner.backends import BACKENDS, Outcome
-    from tuner.plan import trial_counts
-    from tuner.points import Points
-    from tuner.progress import make_view
-    from tuner.run_folder import RUNS, RunFolder
-
     loaded = _load(sweep, settings := _on(settings, backend))
     splits = _check(loaded)
+    from tuner.run_folder import RUNS, RunFolder
+
     folder = RunFolder(out or RUNS / loaded.sweep.name)
     folder.claim(loaded)
     folder.lock()
     try:
-        facts = folder.prepare_data(splits)
-        ledger = _open_ledger(folder, loaded, facts)
-        ledger.close_stale()
-        cut_off = len(ledger.interrupted())
-        view = make_view()
-        try:
-            view.say(
-                f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger), loaded.sweep.backend)}"
-            )
-            done = len(ledger.counted("search")) + len(ledger.counted("confirm"))
-            if done or cut_off:
-                view.say(f"goes on after {done} trials; {cut_off} were cut off and go on now")
-            outcome = BACKENDS[loaded.sweep.backend](loaded).run(ledger, folder, view)
-        finally:
-            view.close()
-            if ledger.read_trials():
-                write_report_of(ledger, folder)
+        _work(loaded, splits, folder, f"run {_retype(sweep, settings, out)}")
     finally:
         folder.unlock()
+
+
+@app.command()
+def worker(
+    run: Annotated[
+        str, typer.Argument(help="A run folder, its name under runs/, or a sweep file.")
+    ],
+    settings: Settings = None,
+    out: Out = None,
+) -> None:
+    """Help a sweep that another `tuner run` or `tuner worker` has begun, here or on another machine.
+
+    On another machine the sweep needs `storage: postgresql://...`, and its file is named here. Each
+    trial runs once; the trial of a worker that dies is gone on with by another. Each worker runs
+    budget.parallel trials at once. Ctrl-C and exit status are those of `tuner run`.
+
+    Examples:
+      tuner worker runs/mrpc
+
+      tuner worker sweeps/mrpc.yaml --set storage=postgresql://me@db.example.org/sweeps
+    """
+    from tuner.run_folder import RUNS, RunFolder, find_run
+
+    if Path(run).is_file():
+        loaded = _load(Path(run), settings)
+        folder = RunFolder(out or RUNS / loaded.sweep.name)
+        if loaded.sweep.storage is None:
+            folder = find_run(str(out or run))  # the ledger is a file of this machine
+    else:
+        if settings or out:
+            raise RunFolderError("--set and --out go with a sweep file, not with a run folder")
+        folder = find_run(run)
+        loaded = folder.load_sweep()
+    if loaded.sweep.backend != "local":
+        raise TunerError("backend: sagemaker has no workers: AWS runs the jobs; see `tuner run`")
+    splits = _check(loaded)
+    folder.claim(loaded)
+    words = _retype(Path(run), settings, out)
+    _work(loaded, splits, folder, f"worker {words}")
+
+
+def _work(
+    loaded: "LoadedSweep",
+    splits: "Splits | None",
+    folder: "RunFolder",
+    again: str,
+) -> None:
+    """Runs a sweep, or helps, to its end; prints how it ended; `again` is what goes on with it."""
+    from tuner.backends import BACKENDS, Outcome
+    from tuner.plan import trial_counts
+    from tuner.points import Points
+    from tuner.progress import make_view
+    from tuner.workers import at_work_here
+
+    facts = folder.prepare_data(splits)
+    ledger = _open_ledger(folder, loaded, facts)
+    view = make_view()
+    try:
+        view.say(
+            f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger), loaded.sweep.backend)}"
+        )
+        done = sum(t.state.is_finished() for t in ledger.read_trials())
+        if others := at_work_here(ledger):
+            view.say(f"beside process {', '.join(map(str, others.values()))}")
+        elif open_ := len(ledger.in_flight()) + len(ledger.interrupted()):
+            view.say(f"goes on after {done} trials; {open_} were cut off and go on now")
+        elif done:
+            view.say(f"goes on after {done} trials")
+        outcome = BACKENDS[loaded.sweep.backend](loaded).run(ledger, folder, view)
+    finally:
+        view.close()
+        with suppress(LedgerLost):  # then nothing can be read; what is raised says why
+            if ledger.read_trials():
+                write_report_of(ledger, folder)
     if outcome is Outcome.STOPPED:
-        print(f"{outcome.value}; `{_program()} run {_retype(sweep, settings, out)}` goes on")
+        print(f"{outcome.value}; `{_program()} {again}` goes on")
     if outcome is Outcome.DETACHED:
-        again = f"`{_program()} run {_retype(sweep, settings, out)}` follows them again"
-        print(f"{outcome.value}; {again}, `{_program()} stop {folder.shown}` ends them")
+        follows = f"`{_program()} {again}` follows them again"
+        print(f"{outcome.value}; {follows}, `{_program()} stop {folder.shown}` ends them")
     if outcome is Outcome.OUT_OF_HOURS:
         print(f"{outcome.value}; with a larger one the same command goes on")
     print_best(ledger, folder)
@@ -183,8 +238,13 @@ def status(run: Run) -> None:
     console.print(trial_table(rows, metric, console.width))
     for part in ledger.study.user_attrs.get("tuning_jobs", []):
         print(f"tuning job {part['name']}: {part['status']} when it was last asked for")
-    holder = folder.holder()
-    print(f"running: process {holder}" if holder else "not running here")
+    from tuner.workers import at_work_here, is_here, workers_of
+
+    here = at_work_here(ledger)
+    print("\n".join(f"running: process {pid}" for pid in here.values()) or "not running here")
+    elsewhere = [name for name, record in workers_of(ledger).items() if not is_here(record)]
+    if elsewhere:
+        print(f"last heard of elsewhere: {', '.join(elsewhere)}")
     print_best(ledger, folder)
 
 
@@ -256,20 +316,37 @@ def _scratch() -> "Ledger":
     return Ledger(optuna.create_study())
 
 
-def _open_ledger(folder: "RunFolder", loaded: "LoadedSweep", facts: object) -> "Ledger":
+def _open_ledger(
+    folder: "RunFolder", loaded: "LoadedSweep", facts: dict[str, Any] | None
+) -> "Ledger":
     from tuner.ledger import Ledger
     from tuner.machine import code_hash, describe
+    from tuner.run_folder import differences
 
     ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
-    ledger.set("metric", loaded.sweep.objective.metric)
-    ledger.set("sweep", loaded.sweep.model_dump(exclude_none=True, by_alias=True))
-    ledger.set("script", str(loaded.script))
-    code, before = code_hash(loaded.script), ledger.study.user_attrs.get("code_sha256")
-    if before not in (None, code):
+    known = ledger.study.user_attrs
+    identity = loaded.ledger_identity()
+    if found := list(differences(known.get("identity", identity), identity)):
+        raise RunFolderError(
+            f"the ledger of {folder.shown} belongs to another sweep: {'; '.join(found)}. "
+            "Choose another folder with --out, or another name"
+        )
+    code = code_hash(loaded.script)
+    if known.get("code_sha256") not in (None, code):
         raise RunFolderError(
             f"{loaded.script} (or a file of its package) has changed since the first trial of "
             f"{folder.shown}, so their scores would not compare; choose another folder with --out"
         )
+    if facts is not None and known.get("data", facts)["sha256"] != facts["sha256"]:
+        raise RunFolderError(
+            f"the data of {folder.shown} is not what the ledger's other trials had ({facts['source']}); "
+            "their scores would not compare"
+        )
+    folder.keep_sweep(loaded)
+    ledger.set("metric", loaded.sweep.objective.metric)
+    ledger.set("identity", identity)
+    ledger.set("sweep", loaded.whole())
+    ledger.set("script", str(loaded.script))
     ledger.set("code_sha256", code)
     ledger.set("machine", describe())
     ledger.set("run_folder", str(folder.path))

@@ -56,7 +56,8 @@ def import_optuna(
     Example: tuner import optuna sqlite:///study.db --study my-study
     """
     from tuner.exchange import studies
-    from tuner.ledger import Ledger, masked
+    from tuner.ledger import Ledger
+    from tuner.storage import masked
 
     source = Ledger.load(storage, study)
     name = source.study.study_name

@@ -3,7 +3,8 @@
 TunerError               the exit status is 2 where the user can mend it, else 1
 ├── SweepError           faults in a sweep file, all at once, each with its line
 ├── RunFolderError       a run folder that cannot be used
-└── SweepFailed          the sweep ran and has no result
+├── SweepFailed          the sweep ran and has no result
+└── LedgerLost           the ledger's database is away, full or damaged
 """
 
 from collections.abc import Iterable
@@ -29,5 +30,11 @@ class RunFolderError(TunerError):
 
 class SweepFailed(TunerError):
     """The sweep ended without one finished trial."""
+
+    exit_status = 1
+
+
+class LedgerLost(TunerError):
+    """The ledger's database does not answer any more; what it holds is safe."""
 
     exit_status = 1

@@ -10,6 +10,7 @@ from train_script.errors import did_you_mean
 from train_script.tasks import TASKS
 from tuner.sagemaker_block import SageMakerBlock
 from tuner.space import Parameter, SearchSpace
+from tuner.storage import masked
 from tuner.sweep_file import Budget, Confirm, Objective, Search, Sweep, TaskBlock
 from tuner.yaml_lines import Location
 
@@ -157,6 +158,9 @@ def translate(error: dict[str, Any]) -> tuple[Location, str]:
     if place[0] == "sagemaker" and len(place) > 2 and (form := EITHER.get(str(place[1]))):
         return place[:2], f"{error['input']!r} is neither {form}"
     kind, context = error["type"], error.get("ctx", {})
+    if place == ("storage",):
+        shown = masked(str(error["input"]))
+        return place, f"{shown!r} is neither postgresql://USER@HOST/NAME nor sqlite:///FILE"
     if kind == "extra_forbidden":
         return (
             place,

@@ -6,7 +6,7 @@ is a user attribute; `docs/ledger.md` lists them all.
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.errors import RunFolderError
 from tuner.space import Point
+from tuner.storage import Patience, PatientStorage, masked
 
 SCHEMA = 1
 Purpose = Literal["search", "confirm"]
@@ -24,6 +25,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+ON_AWS = ("training_job", "tuning_job")
 
 
 class Ledger:
@@ -37,8 +39,9 @@ class Ledger:
         """The ledger at `url` (SQLAlchemy's form), made where there is none."""
         try:
             study = optuna.create_study(
-                storage=url, study_name=name, direction=direction, load_if_exists=True
-            )
+                storage=PatientStorage(url), study_name=name, direction=direction,
+                load_if_exists=True,
+            )  # fmt: skip
         except Exception as exc:  # each database has errors of its own
             raise RunFolderError(
                 f"ledger {masked(url)} cannot be opened: {_first_line(exc)}"
@@ -53,7 +56,7 @@ class Ledger:
         if url.startswith("sqlite:///") and not Path(path).is_file():
             raise RunFolderError(f"there is no ledger at {path}")
         try:
-            return cls(optuna.load_study(storage=url, study_name=name))
+            return cls(optuna.load_study(storage=PatientStorage(url), study_name=name))
         except Exception as exc:
             raise RunFolderError(
                 f"ledger {masked(url)} cannot be read: {_first_line(exc)}"
@@ -77,71 +80,98 @@ class Ledger:
         ]  # fmt: skip
 
     def start_at(
-        self, point: Point, distributions: Mapping[str, Any], attributes: Mapping[str, Any]
+        self,
+        point: Point,
+        distributions: Mapping[str, Any],
+        attributes: Mapping[str, Any],
+        of_sampler: Mapping[str, Any] | None = None,
     ) -> optuna.Trial:
         """A new running trial at this point, with all its attributes in one transaction.
 
         So a process killed at any moment leaves either no trial or one that can be run again.
+        `of_sampler` is what Optuna's sampler wants to find there later.
         """
         template = create_trial(
             state=TrialState.RUNNING,
             params=dict(point),
             distributions={name: distributions[name] for name in point},
             user_attrs=dict(attributes),
+            system_attrs=dict(of_sampler or {}),
         )
         template.datetime_start = datetime.now()
+        return self._handle(self.study._storage.create_new_trial(self.study._study_id, template))
+
+    def _handle(self, trial_id: int) -> optuna.Trial:
         self.study.sampler = optuna.samplers.RandomSampler()  # nothing is left to be sampled
-        return optuna.Trial(
-            self.study, self.study._storage.create_new_trial(self.study._study_id, template)
-        )
-
-    def ask(self, sampler: optuna.samplers.BaseSampler) -> optuna.Trial:
-        """A new running trial whose point the sampler will choose; `describe` it next."""
-        self.study.sampler = sampler
-        return self.study.ask()
-
-    def describe(self, trial: optuna.Trial, attributes: Mapping[str, Any]) -> None:
-        """Sets the attributes of an asked trial; `arguments` last, as the sign that it is whole."""
-        for key in sorted(attributes, key=lambda key: key == "arguments"):
-            trial.set_user_attr(key, attributes[key])
+        self.study._thread_local.cached_all_trials = None
+        return optuna.Trial(self.study, trial_id)
 
     def finish(self, trial: optuna.Trial, value: float | None, state: TrialState) -> None:
         """Records the end of a trial. Optuna keeps a pruned trial's last report as its value."""
-        self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+        try:
+            self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            # Told already, and the database's answer was lost: so it was told again.
+            if self.study._storage.get_trial(trial._trial_id).state != state:
+                raise
+
+    # A trial that was cut off keeps its number: its next worker goes on with it.
+
+    def orphans(self, gone: Callable[[str], bool]) -> list[FrozenTrial]:
+        """Trials that were released, or whose worker is gone; oldest first. `gone` says which are."""
+        return [
+            t for t in self.read_trials()
+            if not set(ON_AWS) & set(t.user_attrs) and "arguments" in t.user_attrs
+            and (
+                (t.state == TrialState.WAITING and is_interrupted(t))
+                or (t.state == TrialState.RUNNING and gone(str(t.user_attrs.get("worker", ""))))
+            )
+        ]  # fmt: skip
+
+    def in_flight(self) -> list[FrozenTrial]:
+        """Trials that run, here or elsewhere, and released ones."""
+        return [t for t in self.read_trials() if not t.state.is_finished()]
+
+    def take(self, orphan: FrozenTrial, worker: str) -> optuna.Trial:
+        """The orphan as a running trial of this worker."""
+        if orphan.state == TrialState.WAITING:
+            self.study._storage.set_trial_state_values(orphan._trial_id, TrialState.RUNNING)
+        trial = self._handle(orphan._trial_id)
+        trial.set_user_attr("worker", worker)
+        trial.set_user_attr("outcome", "running")
+        trial.set_user_attr("attempts", int(orphan.user_attrs.get("attempts", 1)) + 1)
+        return trial
+
+    def release(self, trial: optuna.Trial) -> None:
+        """Gives a trial that was cut short back, to be gone on with."""
+        trial.set_user_attr("outcome", "interrupted")
+        self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    def owner(self, trial: optuna.Trial) -> str | None:
+        """The worker that runs the trial; None once it has ended."""
+        now = self.study._storage.get_trial(trial._trial_id)
+        return None if now.state.is_finished() else str(now.user_attrs.get("worker", ""))
 
     def interrupted(self) -> list[FrozenTrial]:
-        """Interrupted trials that no later trial continues, oldest first.
-
-        One that was cut off before it knew its arguments had not begun; its place is filled anew.
-        """
+        """Trials on AWS that were cut short and that no later one continues, oldest first."""
         continued = {t.user_attrs.get("continues") for t in self.read_trials()}
         return [
             t for t in self.read_trials()
-            if is_interrupted(t) and "arguments" in t.user_attrs and t.number not in continued
+            if is_interrupted(t) and t.state == TrialState.FAIL
+            and "arguments" in t.user_attrs and t.number not in continued
         ]  # fmt: skip
-
-    def close_stale(self) -> int:
-        """Marks trials left running by a process that is gone; only the run's lock holder may ask.
-
-        Training jobs on AWS run on without us; their backend looks after them.
-        """
-        stale = [
-            t for t in self.read_trials()
-            if t.state == TrialState.RUNNING and "training_job" not in t.user_attrs
-        ]  # fmt: skip
-        self.study.sampler = optuna.samplers.RandomSampler()
-        for frozen in stale:
-            trial = optuna.Trial(self.study, frozen._trial_id)
-            trial.set_user_attr("outcome", "interrupted")
-            trial.set_user_attr("failure", "the process that ran this sweep ended")
-            self.finish(trial, None, TrialState.FAIL)
-        return len(stale)
 
     def best_first(self, purpose: Purpose = "search") -> list[FrozenTrial]:
         """Completed trials, best objective first; equal ones by number."""
         done = [t for t in self.read_trials(purpose) if t.state == TrialState.COMPLETE]
         sign = -1.0 if self.maximize else 1.0
         return sorted(done, key=lambda t: (sign * float(t.value or 0.0), t.number))
+
+    @property
+    def patience(self) -> Patience:
+        """How long the database may be away; set what it says and what ends the waiting."""
+        backend = getattr(self.study._storage, "_backend", None)
+        return backend.patience if isinstance(backend, PatientStorage) else Patience()
 
     def set(self, key: str, value: Any) -> None:
         """A fact about the whole run."""
@@ -155,7 +185,8 @@ def purpose_of(trial: FrozenTrial) -> Purpose:
 
 def is_interrupted(trial: FrozenTrial) -> bool:
     """Whether the trial was cut short by the sweep's own end, not by its configuration."""
-    return trial.user_attrs.get("outcome") == "interrupted"
+    cut_short = trial.state in (TrialState.FAIL, TrialState.WAITING)
+    return cut_short and trial.user_attrs.get("outcome") == "interrupted"
 
 
 def same_point(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -169,15 +200,6 @@ def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     for trial in trials:
         kept.setdefault(json.dumps(trial.params, sort_keys=True), trial)
     return list(kept.values())
-
-
-def masked(url: str) -> str:
-    """A database address without its password."""
-    scheme, slashes, rest = url.partition("://")
-    if "@" not in rest:
-        return url
-    user, _, host = rest.rpartition("@")
-    return f"{scheme}{slashes}{user.split(':')[0]}:***@{host}"
 
 
 def _first_line(exc: Exception) -> str:

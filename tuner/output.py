@@ -42,8 +42,11 @@ class TrialOutput:
         if record.get("final"):
             self.final = record
             return False
-        self.evaluations.append(record or {self.metric: value})
         self.fraction = _share_done(record)
+        if self.fraction is not None:  # said again after an interruption, or begun anew
+            earlier = [e for e in self.evaluations if (_share_done(e) or 0) < self.fraction]
+            self.evaluations = earlier
+        self.evaluations.append(record or {self.metric: value})
         if self.has_finite_value:
             self.curve.setdefault(self.step, value)
         return True

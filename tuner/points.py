@@ -5,11 +5,12 @@ the ledger, and a resumed sweep does not replay its first points, as a seeded sa
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import qmc
 
@@ -23,12 +24,12 @@ CONFIRM_SEED = 100_000
 
 @dataclass(frozen=True)
 class Proposal:
-    """The next trial; `point` is None where the Optuna sampler is to choose it."""
+    """The next trial. `of_sampler` is what an Optuna sampler notes of it for the trials after it."""
 
-    point: Point | None
+    point: Point
     seed: int
     attributes: dict[str, Any]
-    sampler: optuna.samplers.BaseSampler | None = None
+    of_sampler: dict[str, Any] = field(default_factory=dict)
 
 
 class Points:
@@ -39,6 +40,7 @@ class Points:
         self.search = loaded.sweep.search
         self.space = loaded.space()
         self.default = loaded.default_point() if self.search.start_with_default else None
+        self._memory: _Copy | None = None
         trials = loaded.sweep.budget.trials
         if self.search.sampler in ("random", "qmc"):
             self.fill = trials
@@ -56,8 +58,6 @@ class Points:
 
     def next_search(self) -> Proposal | None:
         """The next search trial, None when the budget is used up."""
-        if retry := self._retry("search"):
-            return retry
         done = self.ledger.counted("search")
         if len(done) >= self.search_total():
             return None
@@ -78,11 +78,12 @@ class Points:
         counts = FINISHED if self.search.sampler == "tpe" else (TrialState.COMPLETE,)
         finished = sum(t.state in counts for t in done)  # what Optuna's samplers count
         chosen_by = "adaptive" if finished >= warm else "random"
-        return self._proposal(chosen_by, seed, None, self._sampler(number, warm))
+        point, notes = self._sampled(self._sampler(number, warm))
+        return self._proposal(chosen_by, seed, point, notes)
 
     def next_confirm(self) -> Proposal | None:
         """The next re-run on a fresh seed, None when each candidate has all of its seeds."""
-        if retry := self._retry("confirm"):
+        if retry := self._retry():
             return retry
         done = self.ledger.counted("confirm")
         for k in range(self.loaded.sweep.confirm.seeds):
@@ -121,23 +122,40 @@ class Points:
         ]
         return others[:top] + default
 
-    def _retry(self, purpose: str) -> Proposal | None:
+    def _retry(self) -> Proposal | None:
+        """A confirmation run on AWS that was cut short: there a new job takes its place."""
         for trial in self.ledger.interrupted():
             attributes = dict(trial.user_attrs)
-            if attributes.get("purpose") != purpose:
-                continue
-            kept = ("purpose", "chosen_by", "confirms", "seed")
-            again = {key: attributes[key] for key in kept if key in attributes}
-            return Proposal(
-                dict(trial.params), attributes["seed"], again | {"continues": trial.number}
-            )
+            if attributes.get("purpose") == "confirm":
+                kept = ("purpose", "chosen_by", "confirms", "seed")
+                again = {key: attributes[key] for key in kept if key in attributes}
+                return Proposal(
+                    dict(trial.params), attributes["seed"], again | {"continues": trial.number}
+                )
         return None
 
     def _proposal(
-        self, chosen_by: str, seed: int, point: Point | None, sampler: Any = None
+        self, chosen_by: str, seed: int, point: Point, of_sampler: dict[str, Any] | None = None
     ) -> Proposal:
         attributes = {"purpose": "search", "chosen_by": chosen_by, "seed": seed}
-        return Proposal(point, seed, attributes, sampler)
+        return Proposal(point, seed, attributes, of_sampler or {})
+
+    def _sampled(self, sampler: optuna.samplers.BaseSampler) -> tuple[Point, dict[str, Any]]:
+        """A point that the sampler chooses, and its notes.
+
+        It chooses in a copy of the study in memory: asked in the ledger, Optuna would make the trial
+        first and its point after, and a process killed in between would leave half a trial.
+        """
+        trial = self._copy().ask_at(sampler)
+        point = self.space.suggest(trial)
+        return point, dict(trial.study._storage.get_trial(trial._trial_id).system_attrs)
+
+    def _copy(self) -> "_Copy":
+        trials = self.ledger.read_trials()
+        if self._memory is None or not self._memory.follow(trials):
+            self._memory = _Copy(self.ledger.study.direction)
+            self._memory.follow(trials)
+        return self._memory
 
     def _random_point(self, index: int) -> Point:
         rng = np.random.default_rng([self.search.seed, 3, index])
@@ -169,6 +187,45 @@ class Points:
         return optuna.samplers.TPESampler(
             seed=seed, n_startup_trials=warm, multivariate=True, group=conditional
         )
+
+
+class _Copy:
+    """A study in memory that follows the ledger, so that a sampler sees all trials of it."""
+
+    def __init__(self, direction: optuna.study.StudyDirection) -> None:
+        self.study = optuna.create_study(direction=direction, storage=InMemoryStorage())
+        self.storage, self.study_id = self.study._storage, self.study._study_id
+        self.open: dict[int, int] = {}
+        self.count = 0
+
+    def follow(self, trials: list[FrozenTrial]) -> bool:
+        """Takes over what is new; False where the copy has become another than the ledger."""
+        if len(trials) < self.count:
+            return False
+        for number, own in list(self.open.items()):
+            now = trials[number]
+            if self.storage.get_trial(own).params != now.params:
+                return False
+            if now.state.is_finished():
+                for step, value in now.intermediate_values.items():
+                    self.storage.set_trial_intermediate_value(own, step, value)
+                self.storage.set_trial_state_values(own, now.state, now.values)
+                del self.open[number]
+        for trial in trials[self.count :]:
+            own = self.storage.create_new_trial(self.study_id, template_trial=trial)
+            if not trial.state.is_finished():
+                self.open[trial.number] = own
+        self.count = len(trials)
+        return True
+
+    def ask_at(self, sampler: optuna.samplers.BaseSampler) -> optuna.Trial:
+        """A new trial of the copy, for the sampler to choose its point."""
+        self.study.sampler = sampler
+        own = self.storage.create_new_trial(self.study_id)
+        self.open[self.count] = own
+        self.count += 1
+        self.study._thread_local.cached_all_trials = None
+        return optuna.Trial(self.study, own)
 
 
 def _count(trials: list[FrozenTrial], *chosen_by: str) -> int:

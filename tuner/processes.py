@@ -1,7 +1,7 @@
 """One trial process: started under the training contract, followed line by line, stopped.
 
-Two threads per process copy its output into log files and into one queue. Whoever owns the queue
-sees every event in order and in one thread.
+Two threads per process copy its output into log files, and what may be an evaluation into one queue.
+Whoever owns the queue sees every event in order and in one thread.
 """
 
 import codecs
@@ -21,9 +21,16 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 TAIL_LINES = 20
 LINE_LIMIT = 1_000_000
 KILL_AFTER_SECONDS = 30.0
+LOG_LIMIT = 50_000_000
+SECRET = re.compile(
+    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|PASS|KEY|CREDENTIALS?)(_|$)", re.IGNORECASE
+)
+SHORTEST_SECRET = 8
 NUMBER = r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|-?[Ii]nf(?:inity)?|[Nn]a[Nn])"
 
 
@@ -51,12 +58,19 @@ class TrialProcess:
     environment: Mapping[str, str]
     folder: Path
     events: "queue.Queue[Event]"
+    marker: str = ""
+    """What a line needs to hold to be worth an event; a script may print a million others"""
     stderr_tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     stop_asked_at: float | None = None
+    spoke_at: float = field(default_factory=time.monotonic)
+    log_fault: str = ""
+    """Why its log is not whole"""
 
     def start(self) -> "TrialProcess":
         """Starts the process in a session of its own, so that a Ctrl-C here does not reach it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.secrets = secrets_in(self.environment)
         self.process = subprocess.Popen(
             [*_dies_with_us(), *self.command], cwd=self.folder, env=dict(self.environment), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
@@ -73,6 +87,11 @@ class TrialProcess:
         waiter = threading.Thread(target=self._wait, args=(readers,), daemon=True)
         waiter.start()
         return self
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the script itself has not ended."""
+        return self.process.poll() is None
 
     def stop(self) -> None:
         """SIGTERM, so that the script writes its checkpoint; asked again, nothing more happens."""
@@ -97,27 +116,113 @@ class TrialProcess:
 
     def _read(self, stream: IO[bytes], log: str, is_stdout: bool) -> None:
         decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
-        with stream, (self.folder / log).open("ab") as file:
+        with stream, _Log(self, log) as file:
             within = False  # inside a line too long to be an evaluation
             while chunk := stream.readline(LINE_LIMIT):
+                self.spoke_at = time.monotonic()
+                for secret in self.secrets:
+                    chunk = chunk.replace(secret, b"***")
                 file.write(chunk)
-                file.flush()
                 whole = chunk.endswith(b"\n") or len(chunk) < LINE_LIMIT
                 skip, within = within or not whole, not whole
                 if skip:
                     continue
                 line = decode(chunk).rstrip("\r\n")
-                if is_stdout:
+                if not is_stdout:
+                    if line.strip():
+                        self.stderr_tail.append(line)
+                elif self.marker in line:
                     self.events.put(Event(self.number, line=line))
-                elif line.strip():
-                    self.stderr_tail.append(line)
 
     def _wait(self, readers: Sequence[threading.Thread]) -> None:
         status = self.process.wait()
         self._signal(signal.SIGKILL)  # children that it left behind
+        for left in processes_of(self.environment.get(OF_TRIAL, "")):  # in sessions of their own
+            with suppress(psutil.Error):
+                left.kill()
         for reader in readers:
             reader.join(timeout=5)
         self.events.put(Event(self.number, exit_status=status))
+
+
+class _Log:
+    """A log file that stays below a limit, and whose disk may be full: the trial goes on without it."""
+
+    def __init__(self, owner: TrialProcess, name: str) -> None:
+        self.owner, self.name, self.left = owner, name, LOG_LIMIT
+        self.file: IO[bytes] | None = None
+
+    def __enter__(self) -> "_Log":
+        try:
+            path = self.owner.folder / self.name
+            self.file = path.open("ab")
+            self.left -= path.stat().st_size
+        except OSError as exc:
+            self._end(f"{self.name} cannot be written ({exc.strerror})")
+        return self
+
+    def write(self, chunk: bytes) -> None:
+        """Writes, or drops what is too much."""
+        if self.file is None:
+            return
+        self.left -= len(chunk)
+        try:
+            if self.left < 0:
+                self.file.write(f"\n[cut off by tuner after {LOG_LIMIT:,} bytes]\n".encode())
+                self._end(f"{self.name} was cut off after {LOG_LIMIT / 1e6:.0f} MB")
+                return
+            self.file.write(chunk)
+            self.file.flush()
+        except OSError as exc:
+            self._end(f"{self.name} is not whole ({exc.strerror})")
+
+    def _end(self, fault: str) -> None:
+        self.owner.log_fault = fault
+        self.__exit__()
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None:
+            with suppress(OSError):
+                self.file.close()
+            self.file = None
+
+
+OF_TRIAL = "CHECKPOINT_DIR"
+"""Every trial has one of its own, and so have all processes that it starts."""
+
+
+def processes_of(checkpoint_dir: str) -> list[psutil.Process]:
+    """The processes of a trial that are still there, of this run of it or of one before."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if checkpoint_dir and process.environ().get(OF_TRIAL) == checkpoint_dir:
+                found.append(process)
+    return found
+
+
+def end_processes_of(checkpoint_dir: str) -> int:
+    """Ends what an earlier worker's trial left running, so that it can save; how many there were."""
+    left = processes_of(checkpoint_dir)
+    for process in left:
+        with suppress(psutil.Error):
+            process.terminate()
+    _, deaf = psutil.wait_procs(left, timeout=KILL_AFTER_SECONDS)
+    for process in deaf:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(deaf, timeout=5)
+    return len(left)
+
+
+def secrets_in(environment: Mapping[str, str]) -> list[bytes]:
+    """The values that must not be written anywhere: those of variables that are named like secrets."""
+    found = {
+        value.encode("utf-8", "surrogateescape")
+        for name, value in environment.items()
+        if SECRET.search(name) and len(value) >= SHORTEST_SECRET
+    }
+    return sorted(found, key=len, reverse=True)
 
 
 @cache

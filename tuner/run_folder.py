@@ -1,26 +1,28 @@
 """A run's folder: its ledger, its data, its trials and its lock.
 
 runs/NAME/  sweep.json  study.db  data/  trials/0007/{stdout.log, stderr.log, model/, output/}
-            report.html  report.json  run.lock
+            report.html  report.json  run.lock  turn.lock  storage.url (where the ledger is elsewhere)
 """
 
 import fcntl
 import json
 import os
-import signal
 import tempfile
-import time
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from train_script.tasks import Splits, fingerprint, write_prepared
 from train_script.tasks.prepared import is_prepared
 from tuner.errors import RunFolderError
-from tuner.sweep import LoadedSweep
+from tuner.storage import masked
+from tuner.sweep import LoadedSweep, load_whole
 from tuner.yaml_lines import parse_yaml, read_file
 
 RUNS = Path("runs")
+LEFT_ALONE = ("run.lock", "turn.lock", "study.db", "storage.url")
 
 
 class RunFolder:
@@ -46,7 +48,9 @@ class RunFolder:
         return self.path / "trials" / f"{number:04d}"
 
     def ledger_url(self) -> str:
-        """Where the ledger is, in SQLAlchemy's form."""
+        """Where the ledger is, in SQLAlchemy's form; it may hold a password."""
+        with suppress(OSError):
+            return (self.path / "storage.url").read_text().strip()
         return f"sqlite:///{self.path / 'study.db'}"
 
     def read_identity(self) -> dict[str, Any]:
@@ -64,6 +68,36 @@ class RunFolder:
     def claim(self, loaded: LoadedSweep) -> None:
         """Makes or checks the folder for this sweep; RunFolderError where it belongs to another."""
         self.claim_as(loaded.sweep.name, loaded.identity())
+        storage, before = loaded.sweep.storage, self.ledger_url()
+        if storage and storage != before:
+            if (self.path / "study.db").exists() or (self.path / "storage.url").exists():
+                raise RunFolderError(
+                    f"the ledger of {self.shown} is {masked(before)}, not {masked(storage)}; "
+                    "choose another folder with --out"
+                )
+            write_private(self.path / "storage.url", storage + "\n")
+        elif not storage and (self.path / "storage.url").exists():
+            raise RunFolderError(
+                f"the ledger of {self.shown} is {masked(before)}, and the sweep names no storage; "
+                f"choose another folder with --out"
+            )
+
+    def keep_sweep(self, loaded: LoadedSweep) -> None:
+        """Writes down the whole sweep, so that `tuner worker RUN` needs no file; no password."""
+        identity = self.read_identity() | {"whole": loaded.whole(), "base": str(loaded.folder)}
+        write_private(self.sweep_file, json.dumps(identity, indent=2) + "\n")
+
+    def load_sweep(self) -> LoadedSweep:
+        """The sweep that `keep_sweep` wrote; RunFolderError where there is none."""
+        identity = self.read_identity()
+        if "whole" not in identity:
+            raise RunFolderError(f"{self.shown} was not made by `tuner run`; name the sweep file")
+        loaded = load_whole(identity["whole"], Path(identity["base"]), str(self.sweep_file))
+        url = self.ledger_url()
+        if (self.path / "storage.url").exists():
+            sweep = loaded.sweep.model_copy(update={"storage": url})
+            loaded = replace(loaded, sweep=sweep)
+        return loaded
 
     def claim_as(self, name: str, identity: dict[str, Any]) -> None:
         """Makes or checks the folder for what `identity` says, a sweep or the source of an import."""
@@ -76,14 +110,14 @@ class RunFolder:
                 f"run folder {self.shown} is not writable ({exc.strerror}); choose another with --out"
             ) from exc
         if self.sweep_file.exists():
-            differences = list(_differences(self.read_identity()["sweep"], identity))
-            if differences:
+            found = list(differences(self.read_identity()["sweep"], identity))
+            if found:
                 raise RunFolderError(
-                    f"run folder {self.shown} belongs to another sweep: {'; '.join(differences)}. "
+                    f"run folder {self.shown} belongs to another sweep: {'; '.join(found)}. "
                     "Choose another folder with --out, or another name"
                 )
             return
-        others = [p.name for p in self.path.iterdir() if p.name not in ("run.lock", "study.db")]
+        others = [p.name for p in self.path.iterdir() if p.name not in LEFT_ALONE]
         if others:
             raise RunFolderError(
                 f"{self.shown} is not empty and not a run folder (it has {others[0]}); "
@@ -124,8 +158,9 @@ class RunFolder:
             holder = self.holder()
             file.close()
             raise RunFolderError(
-                f"{self.shown} is being run by process {holder}; "
-                f"see it with `tuner status {self.shown}`, end it with `tuner stop {self.shown}`"
+                f"{self.shown} is being run by process {holder}; see it with "
+                f"`tuner status {self.shown}`, end it with `tuner stop {self.shown}`, "
+                "help it with `tuner worker` and the same sweep"
             ) from exc
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -150,18 +185,13 @@ class RunFolder:
                 return int(file.read() or 0) or None
         return None
 
-    def stop_holder(self, seconds: float = 60.0) -> int | None:
-        """Asks the running sweep to end and waits; its process id, or None where none runs."""
-        holder = self.holder()
-        if holder is None:
-            return None
-        os.kill(holder, signal.SIGTERM)
-        deadline = time.monotonic() + seconds
-        while self.holder() == holder:
-            if time.monotonic() > deadline:
-                raise RunFolderError(f"process {holder} has not ended after {seconds:.0f} s")
-            time.sleep(0.1)
-        return holder
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner can read, at no moment anybody else."""
+    part = path.with_name(path.name + ".part")
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    os.replace(part, path)
 
 
 def find_run(name: str) -> RunFolder:
@@ -182,16 +212,14 @@ def _name_in(sweep_file: Path) -> str:
     return str(named or sweep_file.stem)
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> Any:
+def differences(before: dict[str, Any], now: dict[str, Any], place: str = "") -> Iterator[str]:
+    """Every key whose value is another, as a sentence."""
     for key in sorted(set(before) | set(now)):
         a, b = before.get(key), now.get(key)
         if a == b:
             continue
         if isinstance(a, dict) and isinstance(b, dict):
-            yield from _differences(a, b, f"{place}{key}.")
+            yield from differences(a, b, f"{place}{key}.")
         else:
             shown = [("not set" if v is None else json.dumps(v)) for v in (a, b)]
             yield f"{place}{key} was {shown[0]}, is {shown[1]}"
-
-
-__all__ = ["RUNS", "RunFolder", "find_run"]

@@ -20,6 +20,7 @@ from train_script.tasks import Splits, TaskOptions, load_task
 from tuner.errors import SweepError
 from tuner.faults import cross_faults, raw_faults, translate
 from tuner.space import Point, Scalar, SearchSpace
+from tuner.storage import masked
 from tuner.sweep_file import DEFAULT_SCRIPT, Sweep, TaskBlock
 from tuner.yaml_lines import Location, line_of, parse_value, parse_yaml, read_file
 
@@ -108,10 +109,36 @@ class LoadedSweep:
         """Whether a model lies on this machine, so that a container could not get it by its name."""
         return name == ALIAS or Path(self.model_place(name)).expanduser().is_dir()
 
+    def whole(self) -> dict[str, Any]:
+        """Every key with its value, paths made absolute, and no password."""
+        data: dict[str, Any] = self.sweep.model_dump(mode="json", exclude_none=True, by_alias=True)
+        if self.sweep.storage is not None:
+            data["storage"] = masked(self.sweep.storage)
+        if self.task_options is not None:
+            places = {
+                "data": self.task_options.data,
+                "validation": self.task_options.validation_data,
+            }
+            data["task"] |= {key: place for key, place in places.items() if place}
+        return data
+
+    def ledger_identity(self) -> dict[str, Any]:
+        """What the workers of all machines must have in common; paths differ between machines.
+
+        The script and the data are compared by their hashes.
+        """
+        identity = {key: value for key, value in self.identity().items() if key != "script"}
+        if "task" in identity:
+            kept = {k: v for k, v in identity["task"].items() if k not in ("data", "validation")}
+            identity["task"] = kept
+        return identity
+
     def identity(self) -> dict[str, Any]:
         """All that must not change between two runs of one run folder."""
         kept = self.sweep.model_dump(
-            exclude={"budget", "confirm", "sagemaker"}, exclude_defaults=True, by_alias=True
+            exclude={"budget", "confirm", "sagemaker", "storage"},
+            exclude_defaults=True,
+            by_alias=True,
         )
         plain: dict[str, Any] = json.loads(json.dumps(kept | {"script": str(self.script)}))
         return plain
@@ -149,7 +176,31 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
 
     data = {key: value for key, value in data.items() if value is not None}  # `budget:` left blank
     data.setdefault("name", path.stem)
-    script = _find_script(str(data.get("script") or DEFAULT_SCRIPT), path.parent)
+    sweep, script, faults = _checked(data, path.parent)
+    if sweep is None or script is None or faults:
+        faults.sort(key=lambda fault: line_of(lines, fault[0]) or 0)
+        raise SweepError(dict.fromkeys(located(*fault) for fault in faults))
+    options = None
+    if sweep.task is not None:
+        set_by_flag = {place[:2] for place in given}
+        options = _task_options(sweep.task, path.parent, set_by_flag)
+    return LoadedSweep(sweep, script, options, path.parent.resolve())
+
+
+def load_whole(whole: Mapping[str, Any], base: Path, shown: str) -> LoadedSweep:
+    """The sweep that `LoadedSweep.whole` gave; SweepError names every fault."""
+    sweep, script, faults = _checked(dict(whole), base)
+    if sweep is None or script is None or faults:
+        raise SweepError([f"{shown}: {_dotted(place)} {fault}" for place, fault in faults])
+    options = _task_options(sweep.task, base, set()) if sweep.task is not None else None
+    return LoadedSweep(sweep, script, options, base)
+
+
+def _checked(
+    data: dict[str, Any], base: Path
+) -> tuple[Sweep | None, Path | None, list[tuple[Location, str]]]:
+    """The sweep, its script, and all that is wrong with them."""
+    script = _find_script(str(data.get("script") or DEFAULT_SCRIPT), base)
     faults: list[tuple[Location, str]] = []
     if script is None:
         faults.append((("script",), f"{data.get('script')} does not exist"))
@@ -161,16 +212,7 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
         faults += [translate(dict(error)) for error in exc.errors()]
     if sweep is not None:
         faults += cross_faults(sweep, script == OWN_SCRIPT)
-    if faults:
-        faults.sort(key=lambda fault: line_of(lines, fault[0]) or 0)
-        raise SweepError(dict.fromkeys(located(*fault) for fault in faults))
-    assert sweep is not None
-    assert script is not None
-    options = None
-    if sweep.task is not None:
-        set_by_flag = {place[:2] for place in given}
-        options = _task_options(sweep.task, path.parent, set_by_flag)
-    return LoadedSweep(sweep, script, options, path.parent.resolve())
+    return sweep, script, faults
 
 
 def check_outside(loaded: LoadedSweep) -> Splits | None:

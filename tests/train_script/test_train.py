@@ -163,7 +163,9 @@ def test_killed_run_goes_on_to_the_same_numbers(tiny_bert, tmp_path, how):
     done |= {r["step"]: r for r in numbers(records(out))[:-1]}
     assert [done[step] for step in sorted(done)] == numbers(records(expected))[:-1]
     assert numbers(records(out))[-1] == numbers(records(expected))[-1]
-    assert not list((tmp_path / "cut" / "checkpoint").iterdir())
+    # All evaluations are told again, and the checkpoint stays until the tuner has noted the result.
+    assert [r["step"] for r in records(out)[:-1]] == sorted(done)
+    assert list((tmp_path / "cut" / "checkpoint").iterdir())
 
 
 def test_checkpoint_cut_in_half_falls_back_to_the_one_before(tiny_bert, tmp_path):

@@ -28,16 +28,11 @@ def score(point):
 
 def begin(points, proposal):
     """Starts the proposed trial as a backend does."""
-    if proposal.point is not None:
-        distributions = points.space.distributions()
-        attributes = proposal.attributes | {"arguments": []}
-        trial = points.ledger.start_at(proposal.point, distributions, attributes)
-        assert points.space.suggest(trial) == proposal.point
-        return trial, proposal.point
-    trial = points.ledger.ask(proposal.sampler)
-    point = points.space.suggest(trial)
-    points.ledger.describe(trial, proposal.attributes | {"arguments": []})
-    return trial, point
+    distributions = points.space.distributions()
+    attributes = proposal.attributes | {"arguments": []}
+    trial = points.ledger.start_at(proposal.point, distributions, attributes, proposal.of_sampler)
+    assert points.space.suggest(trial) == proposal.point
+    return trial, proposal.point
 
 
 def play(points, count=None, until_confirmed=False):
@@ -149,36 +144,19 @@ def test_runner_up_is_confirmed_as_well_where_the_default_leads(make):
     assert confirmed == {0, second.number}
 
 
-def test_interrupted_trial_is_run_again_with_its_point_and_seed(make):
+def test_a_released_trial_keeps_its_number_and_counts_once(make):
     points = make(budget={"trials": 4})
     play(points, count=3)
-    proposal = points.next_search()
-    _, point = begin(points, proposal)
-    points.ledger.close_stale()
-    again = points.next_search()
-    assert (again.point, again.seed) == (point, proposal.seed)
-    assert again.attributes["continues"] == 3
-    play(points)
-    assert len(points.ledger.counted("search")) == 4
+    trial, point = begin(points, points.next_search())
+    points.ledger.release(trial)
+    (orphan,) = points.ledger.orphans(lambda worker: False)
+    assert (orphan.number, orphan.params) == (3, point)
+    again = points.ledger.take(orphan, "another")
+    assert points.ledger.orphans(lambda worker: worker == "dead") == []
+    assert points.ledger.orphans(lambda worker: worker == "another")[0].number == 3
+    points.ledger.finish(again, 0.5, TrialState.COMPLETE)
     assert points.next_search() is None
-
-
-def test_trial_cut_off_before_it_began_is_replaced_and_not_repeated(make):
-    """Killed between Optuna's ask and the attributes, at each moment there is."""
-    points = make(budget={"trials": 6}, search={"space_filling": 0.2})
-    play(points, count=3)
-    points.ledger.ask(points.next_search().sampler)
-    half = points.next_search()
-    trial = points.ledger.ask(half.sampler)
-    points.space.suggest(trial)
-    points.ledger.describe(trial, {"purpose": "search"})
-    points.ledger.close_stale()
-    assert points.ledger.interrupted() == []
-    play(points)
-    done = points.ledger.counted("search")
-    assert len(done) == 6
-    assert all({"purpose", "seed", "chosen_by", "arguments"} <= set(t.user_attrs) for t in done)
-    assert all(t.params for t in done)
+    assert [t.state for t in points.ledger.read_trials()] == [TrialState.COMPLETE] * 4
 
 
 def test_default_that_the_search_repeats_is_still_confirmed_as_the_default(make):

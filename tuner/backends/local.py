@@ -3,10 +3,11 @@
 import os
 import queue
 import shutil
+import signal
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,26 @@ import optuna
 from optuna.trial import TrialState
 
 from tuner.backends.base import Outcome, totals_of
-from tuner.errors import SweepFailed
+from tuner.backends.making import Begun, Making
+from tuner.errors import LedgerLost, RunFolderError, SweepFailed
 from tuner.ledger import Ledger
 from tuner.machine import gpu_names, usable_cores
-from tuner.output import TrialOutput
-from tuner.points import Points, Proposal, make_pruner
-from tuner.processes import Event, TrialProcess
+from tuner.output import Ending, TrialOutput
+from tuner.points import Points, make_pruner
+from tuner.processes import KILL_AFTER_SECONDS, Event, TrialProcess, end_processes_of
 from tuner.progress import Row, Totals, View
 from tuner.run_folder import RunFolder
 from tuner.signals import Asked, listening
-from tuner.space import Point
+from tuner.storage import Turn
 from tuner.sweep import LoadedSweep
+from tuner.workers import Workers, stop_all
 
 FAILURES_WITHOUT_SUCCESS = 5
 POLL_SECONDS = 0.25
 NOTE_SECONDS = 10.0
+LOOK_AGAIN_SECONDS = 2.0
+MOST_KILLS = 2
+"""How often a trial that was killed from outside goes on; once more, and it has failed."""
 
 
 class LocalBackend:
@@ -53,9 +59,13 @@ class LocalBackend:
 
     @staticmethod
     def stop(ledger: Ledger, folder: RunFolder) -> str:
-        """Asks the process that runs the sweep to end, and waits for it."""
-        holder = folder.stop_holder()
-        return f"stopped process {holder}" if holder else f"{folder.shown} is not running"
+        """Asks every process that runs the sweep to end, and waits for those of this machine."""
+        ended, left = stop_all(ledger)
+        if left:
+            raise RunFolderError(f"process {', '.join(map(str, left))} has not ended after 60 s")
+        if not ended:
+            return f"{folder.shown} is not running on this machine; workers elsewhere see it soon"
+        return f"stopped process {', '.join(map(str, ended))}"
 
     def run(self, ledger: Ledger, folder: RunFolder, view: View) -> Outcome:
         """Runs the search, then the confirmation; see `Backend.run`."""
@@ -67,17 +77,31 @@ class LocalBackend:
 class _Running:
     """A trial in flight."""
 
-    trial: optuna.Trial
-    proposal: Proposal
+    begun: Begun
     process: TrialProcess
     row: Row
     gpu: str | None
     may_prune: bool
     output: TrialOutput
-    reported: set[int] = field(default_factory=set)
+    reported: set[int]
+    last_before: int
+    """The last step that an earlier attempt reported, -1 without one"""
     pruned: bool = False
     by_count: bool = False
     cut_short: str = ""
+    hung: str = ""
+    lost: bool = False
+    """Another worker has taken it over"""
+
+    @property
+    def trial(self) -> optuna.Trial:
+        """Its handle in the ledger."""
+        return self.begun.trial
+
+    @property
+    def wall_seconds(self) -> float:
+        """What all attempts have taken so far."""
+        return round(self.begun.seconds_before + time.monotonic() - self.row.started, 3)
 
 
 class _LocalRun:
@@ -90,8 +114,13 @@ class _LocalRun:
         self.loaded, self.asked = backend.loaded, asked
         self.sweep = self.loaded.sweep
         self.points = Points(self.loaded, ledger)
+        self.workers = Workers(ledger)
+        patience = ledger.patience
+        patience.say, patience.stop = view.say, lambda: asked.times > 0
+        turn = Turn(folder.ledger_url(), self.sweep.name, folder.path, patience)
+        self.making = Making(self.loaded, ledger, self.points, self.workers, turn)
         self.running: dict[int, _Running] = {}
-        self.events: queue.Queue[Event] = queue.Queue()
+        self.events: queue.Queue[Event] = queue.Queue(maxsize=10_000)
         self.gpus = deque(gpu_names())
         self.ledger.study.pruner = make_pruner(self.sweep.search.pruner)
         ledger.set("space_filling_trials", self.points.fill)
@@ -103,86 +132,85 @@ class _LocalRun:
 
     def run(self) -> Outcome:
         """Search until the budget is used, then confirm, then say how it ended."""
+        self.workers.join()
         try:
             outcome = self._phase(self.points.next_search)
             if outcome is Outcome.FINISHED:
                 outcome = self._phase(self.points.next_confirm)
-            return outcome
-        finally:
             self._end_all()
             self._remove_models()
             self.ledger.set("elapsed_seconds", self._elapsed())
+            self.workers.leave()
+            return outcome
+        except LedgerLost:
+            self._abandon_all()
+            raise
+        except BaseException:
+            self._end_all()
+            raise
 
     def _elapsed(self) -> float:
         return round(self.spent_before + time.monotonic() - self.started, 3)
 
-    def _note_elapsed(self) -> None:
-        """Now and then, so that a killed sweep does not get its hours back."""
+    def _note(self) -> None:
+        """Now and then: that we are at work, and the hours, so that a killed sweep does not get them back."""
+        if self.workers.beat():
+            self.asked.times = max(self.asked.times, int(self.workers.stop_asked()))
+            for running in self.running.values():
+                if self.ledger.owner(running.trial) != self.workers.me:
+                    running.lost = True
+                    running.process.kill()
         if time.monotonic() - self.noted > NOTE_SECONDS:
             self.noted = time.monotonic()
             self.ledger.set("elapsed_seconds", self._elapsed())
 
-    def _phase(self, next_proposal: Any) -> Outcome:
-        """Keeps `parallel` trials running until there is no next one and none is left."""
-        exhausted = False
+    def _phase(self, propose: Any) -> Outcome:
+        """Keeps `parallel` trials running until there is no next one and none is left, anywhere."""
+        look_at, told = 0.0, False
         while True:
             if self.asked.times:
                 return self._stop_running("the sweep was stopped", Outcome.STOPPED)
             hours = self.sweep.budget.hours
             if hours and self._elapsed() > hours * 3600:
                 return self._stop_running("budget.hours was used up", Outcome.OUT_OF_HOURS)
-            while not exhausted and len(self.running) < self.sweep.budget.parallel:
-                proposal = next_proposal()
-                if proposal is None:
-                    exhausted = True
+            while (
+                len(self.running) < self.sweep.budget.parallel and time.monotonic() >= look_at
+                and not self.asked.times
+            ):  # fmt: skip
+                begun = self.making.next(propose)
+                if begun is None:
+                    look_at = time.monotonic() + LOOK_AGAIN_SECONDS
                 else:
-                    self._start(proposal)
+                    self._start(begun)
             if not self.running:
-                return Outcome.FINISHED
-            self._handle_events()
-            self._note_elapsed()
+                others = self.making.waits_for_others()
+                if not others:
+                    return Outcome.FINISHED
+                if not told:
+                    told = True
+                    self.view.say(f"waits for {others} trial(s) of other workers")
+            if self._handle_events():
+                look_at = 0.0
+            self._note()
             self._give_up_if_nothing_works()
 
-    def _start(self, proposal: Proposal) -> None:
-        trial, point = self._new_trial(proposal)
-        folder = self.folder.trial(trial.number)
-        self._take_over_checkpoint(proposal, folder)
-        arguments = self.loaded.arguments(point, proposal.seed)
-        gpu = self._take_gpu()
+    def _start(self, begun: Begun) -> None:
+        number = begun.trial.number
+        folder = self.folder.trial(number)
+        environment = self._environment(folder, gpu := self._take_gpu())
+        if begun.attempt > 1 and end_processes_of(environment["CHECKPOINT_DIR"]):
+            self.view.say(f"trial {number} was still running without its tuner; it was ended first")
         process = TrialProcess(
-            trial.number, [sys.executable, str(self.loaded.script), *arguments],
-            self._environment(folder, gpu), folder, self.events,
+            number, [sys.executable, str(self.loaded.script), *begun.arguments],
+            environment, folder, self.events, marker=f'"{self.sweep.objective.metric}"',
         ).start()  # fmt: skip
-        chosen_by = proposal.attributes["chosen_by"]
-        row = Row(trial.number, proposal.attributes["purpose"], chosen_by, point)
-        may_prune = proposal.attributes["purpose"] == "search" and chosen_by != "default"
-        output = TrialOutput(self.sweep.objective.metric)
-        self.running[trial.number] = _Running(trial, proposal, process, row, gpu, may_prune, output)
+        row = Row(number, begun.purpose, begun.chosen_by, begun.point)
+        may_prune = begun.purpose == "search" and begun.chosen_by != "default"
+        self.running[number] = _Running(
+            begun, process, row, gpu, may_prune, TrialOutput(self.sweep.objective.metric),
+            set(begun.reported), max(begun.reported, default=-1),
+        )  # fmt: skip
         self.view.changed(row, self._totals())
-
-    def _new_trial(self, proposal: Proposal) -> tuple[optuna.Trial, Point]:
-        """The trial in the ledger, and its point."""
-        space = self.points.space
-        if proposal.point is not None:
-            arguments = self.loaded.arguments(proposal.point, proposal.seed)
-            attributes = proposal.attributes | {"arguments": arguments}
-            trial = self.ledger.start_at(proposal.point, space.distributions(), attributes)
-            return trial, proposal.point
-        assert proposal.sampler is not None
-        trial = self.ledger.ask(proposal.sampler)
-        point = space.suggest(trial)
-        arguments = self.loaded.arguments(point, proposal.seed)
-        self.ledger.describe(trial, proposal.attributes | {"arguments": arguments})
-        return trial, point
-
-    def _take_over_checkpoint(self, proposal: Proposal, folder: Path) -> None:
-        continues = proposal.attributes.get("continues")
-        if continues is None:
-            return
-        before = self.folder.trial(continues) / "checkpoint"
-        if before.is_dir() and not (folder / "checkpoint").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.move(before, folder / "checkpoint")
 
     def _take_gpu(self) -> str | None:
         """Round robin; several trials share a GPU where `parallel` is more than their number."""
@@ -215,80 +243,128 @@ class _LocalRun:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         return environment
 
-    def _handle_events(self) -> None:
+    def _handle_events(self) -> bool:
+        """One word of a trial, or a moment's wait; whether a trial ended."""
         self.view.tick()
         for each in self.running.values():
             each.process.kill_if_deaf()
+            self._kill_if_hung(each)
         try:
             event = self.events.get(timeout=POLL_SECONDS)
         except queue.Empty:
-            return
+            return False
         running = self.running.get(event.number)
         if running is None:  # a late word of a trial that has ended
-            return
+            return False
         if event.line is not None:
             self._on_line(running, event.line)
-        else:
-            assert event.exit_status is not None
-            self._on_exit(running, event.exit_status)
+            return False
+        assert event.exit_status is not None
+        self._on_exit(running, event.exit_status)
+        return True
+
+    def _kill_if_hung(self, running: _Running) -> None:
+        most = self.sweep.budget.silent_minutes
+        if most and not running.hung and time.monotonic() - running.process.spoke_at > 60 * most:
+            running.hung = (
+                f"it printed nothing for {most:g} min (budget.silent_minutes) and was killed"
+            )
+            running.process.kill()
 
     def _on_line(self, running: _Running, line: str) -> None:
         output = running.output
-        if not output.take(line):
+        # What a script says while it is being ended depends on who is faster.
+        if running.pruned or not output.take(line):
             return
         if output.fraction is None and not running.by_count:
             running.by_count = True
             running.trial.set_user_attr("steps", "evaluations")
             self.ledger.study.pruner = make_pruner(self.sweep.search.pruner, by_count=True)
-        if output.step in running.reported or not output.has_finite_value:
+        if not output.has_finite_value:
             return
         assert output.value is not None
-        running.reported.add(output.step)
-        running.trial.report(output.value, output.step)
+        if output.step not in running.reported:
+            running.reported.add(output.step)
+            running.trial.report(output.value, output.step)
+            running.trial.set_user_attr("wall_seconds", running.wall_seconds)
+        elif output.step != running.last_before:  # said again after an interruption
+            return
         running.row.fraction, running.row.score = output.fraction, output.value
         if output.fraction is not None and output.fraction < 1:
             self.view.changed(running.row, self._totals())
-        may_prune = running.may_prune and not running.pruned and output.has_more_to_come
-        if may_prune and running.trial.should_prune():
+        if running.may_prune and output.has_more_to_come and running.trial.should_prune():
             running.pruned = True
             running.process.stop()
 
     def _on_exit(self, running: _Running, status: int) -> None:
         """Records how the trial ended."""
-        del self.running[running.process.number]
         row, output, process = running.row, running.output, running.process
-        row.seconds = time.monotonic() - row.started
+        del self.running[process.number]
+        row.seconds = running.wall_seconds
+        if running.lost or self.ledger.owner(running.trial) != self.workers.me:
+            row.status, row.note = "interrupted", "another worker has taken it over"
+            self.view.changed(row, self._totals())
+            return
+        stop_asked = process.stop_asked_at is not None
+        if status == -signal.SIGKILL and not (stop_asked or running.hung) and self._again(running):
+            return
         ending = output.ending(
-            status, process.stderr_tail, stop_asked=process.stop_asked_at is not None,
+            status, process.stderr_tail, stop_asked=stop_asked,
             pruned=running.pruned, cut_short=running.cut_short,
         )  # fmt: skip
+        if running.hung:
+            ending = Ending("failed", TrialState.FAIL, running.hung)
         facts: dict[str, Any] = {
             "outcome": ending.outcome,
-            "wall_seconds": round(row.seconds, 3),
+            "wall_seconds": row.seconds,
             "exit_status": status,
             "evaluations": output.evaluations,
             "metrics": output.last_record,
         }
+        if process.log_fault:
+            facts["log_fault"] = process.log_fault
         if ending.failure:
             facts |= {"failure": ending.failure, "stderr_tail": list(process.stderr_tail)}
-        for key, value in facts.items():
-            running.trial.set_user_attr(key, value)
-        self.ledger.finish(running.trial, output.value, ending.state)
+        if ending.outcome == "interrupted":
+            running.trial.set_user_attr("wall_seconds", row.seconds)
+            self.ledger.release(running.trial)
+        else:
+            for key, value in facts.items():
+                running.trial.set_user_attr(key, value)
+            self.ledger.finish(running.trial, output.value, ending.state)
+            shutil.rmtree(process.folder / "checkpoint", ignore_errors=True)
         self.ledger.set("elapsed_seconds", self._elapsed())
         self.failures += ending.outcome == "failed"
         if ending.outcome in ("finished", "pruned"):
             self.durations.append(row.seconds)
-        if ending.outcome != "interrupted":
-            shutil.rmtree(process.folder / "checkpoint", ignore_errors=True)
         row.status, row.note = ending.outcome, ending.failure
         row.score = output.value if ending.outcome == "finished" else row.score
         self._remove_models()
         self.view.changed(row, self._totals())
 
+    def _again(self, running: _Running) -> bool:
+        """Lets a trial that was killed from outside go on from its checkpoint, a few times."""
+        attributes = running.trial.user_attrs
+        kills = int(attributes.get("kills", 0)) + 1
+        running.trial.set_user_attr("kills", kills)
+        if kills > MOST_KILLS:
+            return False
+        number = running.process.number
+        self.view.say(
+            f"trial {number} was killed from outside (often the system's answer to memory running "
+            f"out); it goes on from its checkpoint, time {kills} of {MOST_KILLS}"
+        )
+        steps = frozenset(running.reported)
+        again = replace(
+            running.begun, seconds_before=running.wall_seconds, reported=steps, attempt=kills + 1
+        )
+        self._start(again)
+        return True
+
     def _remove_models(self) -> None:
         """Keeps the models of the trials of which one may become the winner."""
         keep = {t.number for t in [*self.ledger.best_first()[:1], *self.points.candidates()]}
-        keep |= set(self.running)
+        keep |= {t.number for t in self.ledger.in_flight()}
         kept = {self.folder.trial(number).name for number in keep}
         for model in (self.folder.path / "trials").glob("[0-9]*/model"):
             if model.parent.name not in kept:
@@ -313,6 +389,16 @@ class _LocalRun:
         """After an error of ours or a failed sweep no process stays behind."""
         if self.running:
             self._stop_running("the sweep ended", Outcome.STOPPED)
+
+    def _abandon_all(self) -> None:
+        """Without a ledger nothing can be recorded: trials save, and the next run takes them over."""
+        for running in self.running.values():
+            running.process.stop()
+        deadline = time.monotonic() + KILL_AFTER_SECONDS
+        for running in self.running.values():
+            while running.process.is_running and time.monotonic() < deadline:
+                time.sleep(0.05)
+            running.process.kill()
 
     def _give_up_if_nothing_works(self) -> None:
         if self.failures < FAILURES_WITHOUT_SUCCESS or self.durations:

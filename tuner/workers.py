@@ -1,0 +1,152 @@
+"""Who works on a ledger: every `tuner run` and `tuner worker` under a name of its own, and who is gone.
+
+A worker of this machine is gone when its process is. One of another machine is gone when its counter
+has stood still for a while by our own clock: no two clocks have to agree, and none may be set back.
+"""
+
+import os
+import platform
+import secrets
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tuner.ledger import Ledger
+
+BEAT_SECONDS = 5.0
+GRACE_SECONDS = 60.0
+PREFIX = "worker:"
+
+
+class Workers:
+    """Our place among those that work on a ledger."""
+
+    def __init__(self, ledger: Ledger, grace_seconds: float = GRACE_SECONDS) -> None:
+        self.ledger, self.grace_seconds = ledger, grace_seconds
+        self.me = f"{platform.node() or 'here'}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._beats = 0
+        self._beaten_at = -BEAT_SECONDS
+        self._stops = 0
+        self._watched: dict[str, tuple[int, float, float]] = {}
+
+    def join(self) -> None:
+        """Says that this process is at work."""
+        self._stops = int(self.ledger.study.user_attrs.get("stops_asked", 0))
+        self.beat()
+
+    def beat(self) -> bool:
+        """Counts on, every few seconds; whether it did."""
+        now = time.monotonic()
+        if now - self._beaten_at < BEAT_SECONDS:
+            return False
+        self._beaten_at, self._beats = now, self._beats + 1
+        self.ledger.set(PREFIX + self.me, _identity() | {"beat": self._beats})
+        return True
+
+    def leave(self) -> None:
+        """Says that this process is done."""
+        self.ledger.set(PREFIX + self.me, _identity() | {"beat": self._beats, "left": True})
+
+    def stop_asked(self) -> bool:
+        """Whether somebody has asked all workers to end since this one joined."""
+        return int(self.ledger.study.user_attrs.get("stops_asked", 0)) > self._stops
+
+    def gone(self, name: str) -> bool:
+        """Whether a worker is surely not at work any more; False while that is being found out."""
+        if name == self.me:
+            return False
+        record = self.ledger.study.user_attrs.get(PREFIX + name)
+        if not isinstance(record, Mapping) or record.get("left"):
+            return True
+        if is_here(record):
+            return not is_alive(record)
+        now, beat = time.monotonic(), int(record.get("beat", 0))
+        before, since, looked = self._watched.get(name, (-1, now, now))
+        # While we did not look (the database was away, this machine slept) nothing was found out.
+        if beat != before or now - looked > self.grace_seconds / 4:
+            since = now
+        self._watched[name] = (beat, since, now)
+        return now - since > self.grace_seconds
+
+
+def workers_of(ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """The records of all that have not said that they are done, by name."""
+    return {
+        key.removeprefix(PREFIX): dict(value)
+        for key, value in ledger.study.user_attrs.items()
+        if key.startswith(PREFIX) and isinstance(value, dict) and not value.get("left")
+    }
+
+
+def at_work_here(ledger: Ledger) -> dict[str, int]:
+    """The process ids of the workers that are alive on this machine, by name."""
+    return {
+        name: int(record["pid"])
+        for name, record in workers_of(ledger).items()
+        if is_here(record) and is_alive(record)
+    }
+
+
+def stop_all(ledger: Ledger, seconds: float = 60.0) -> tuple[list[int], list[int]]:
+    """Asks every worker to end; those of this machine that ended and those that did not in time.
+
+    Workers of other machines see it at their next beat.
+    """
+    found = at_work_here(ledger)
+    ledger.set("stops_asked", int(ledger.study.user_attrs.get("stops_asked", 0)) + 1)
+    for pid in found.values():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while at_work_here(ledger) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    left = set(at_work_here(ledger).values())
+    return [pid for pid in found.values() if pid not in left], sorted(left)
+
+
+def is_here(record: Mapping[str, Any]) -> bool:
+    """Whether a worker's process would be seen from here."""
+    return record.get("machine") == machine()
+
+
+def is_alive(record: Mapping[str, Any]) -> bool:
+    """Whether the very process of a record still is; another one may have its number by now."""
+    started = started_at(int(record.get("pid", -1)))
+    return started is not None and started == record.get("started")
+
+
+def _identity() -> dict[str, Any]:
+    return {"machine": machine(), "pid": os.getpid(), "started": started_at(os.getpid())}
+
+
+def machine() -> str:
+    """The machine and its boot, and in a container the container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{platform.node()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return platform.node()
+
+
+def started_at(pid: int) -> float | None:
+    """When a process began, in clock ticks since boot where the system tells; None where it is gone.
+
+    Ticks since boot do not move when the clock is set; psutil's time, used elsewhere, may.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else float(fields[19])
+    except FileNotFoundError:
+        if Path("/proc/self/stat").exists():
+            return None
+    except OSError:
+        return None
+    try:
+        return psutil.Process(pid).create_time() if pid > 0 else None
+    except psutil.Error:
+        return None
