@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.browser import browser, opened  # noqa: F401 (fixtures for all tests)
+from tests.postgres import postgres  # noqa: F401
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a network
 ROOT = Path(__file__).resolve().parent.parent

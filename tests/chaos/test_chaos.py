@@ -1,0 +1,23 @@
+"""The short form of `make chaos`: killed anywhere, a sweep run again has the ledger of a whole one."""
+
+import pytest
+
+from tests.chaos.harness import TOY, campaign
+from tests.chaos.workers import storm
+
+
+@pytest.mark.timeout(280)
+def test_a_killed_sweep_run_again_has_the_ledger_of_a_whole_one(tmp_path):
+    blocks = TOY | {"budget": {"trials": 6, "parallel": 1}}
+    _, told = campaign(blocks, tmp_path / "toy", moments=3, seed=5)
+    assert [each.differences for each in told] == [[], [], []]
+    assert max(each.repeated for each in told) <= 1  # the work since its last checkpoint
+
+
+@pytest.mark.timeout(280)
+def test_workers_on_postgresql_run_each_trial_once_whatever_dies(postgres, tmp_path):
+    found = storm(postgres, tmp_path, trials=24, workers=3, kills=4, seed=1)
+    assert found["states"] == {"COMPLETE": 24}
+    assert found["restarted"]
+    assert found["killed"] == 4
+    assert found["workers"] > 1
