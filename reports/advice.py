@@ -61,8 +61,8 @@ def _seeds(winner: Winner, gap: Interval | None) -> list[Advice]:
         )
     else:
         text = (
-            f"Run the winner and the default on about {needed} fresh seeds each to be sure which is "
-            f"better: on {len(winner.confirmed)} they are {score(apart)} apart."
+            f"Run the winner and the default on about {needed} fresh seeds each, in all, to be sure which is "
+            f"better: so far they are {score(apart)} apart."
         )
     return [Advice(text, "winner")]
 

@@ -192,7 +192,7 @@ def _parameter(
         return replace(blank, sentence=sentence, more_trials=more)
     main = of_draws(view.shares.main_DS[j], LEVEL)
     total = of_draws(view.shares.total_DS[j], LEVEL)
-    verdict = verdict_of(total, noise_share, view.fit.r2)
+    verdict = verdict_of(total, noise_share, view.fit.r2, view.fit.finished + view.fit.pruned)
     more_needed = more_trials(total, view.fit.finished) if verdict == CANNOT_TELL else None
     if more_needed is not None and active < everywhere:  # only some of them will have it
         more_needed = 10 * round(more_needed * everywhere / active / 10)
@@ -225,7 +225,7 @@ def _sentence(
         text = f"{name} matters: it causes {shown} of the variance that hyperparameters {there}"
         together = total.estimate - main.estimate
         if together >= 0.1:
-            text += f", {together:.0%} of it only together with others"
+            text += f", {main.estimate:.0%} alone and {together:.0%} only together with others"
         return f"{text}."
     if verdict == CANNOT_TELL:
         text = f"These trials cannot tell whether {name} matters: its share is {shown}"

@@ -31,6 +31,7 @@
 
   // Pictures
 
+  const PAPER = 660;
   const darkness = matchMedia("(prefers-color-scheme: dark)");
   const config = {
     displayModeBar: false, displaylogo: false, responsive: true, showSendToCloud: false,
@@ -57,6 +58,7 @@
 
   async function showPictures(figures) {
     const places = Object.keys(figures).map(byId);
+    const numbers = document.querySelectorAll("figure details");
     if (places.length) {
       const script = make("script", { textContent: await unpack("packed-plotly") });
       document.head.append(script);
@@ -72,8 +74,22 @@
     places.forEach((place) => sight.observe(place));
     const again = () => drawn.forEach((place) => draw(place, darkness.matches));
     darkness.addEventListener("change", again);
-    addEventListener("beforeprint", () => places.forEach((place) => draw(place, false)));
-    addEventListener("afterprint", again);
+    // On paper pictures are as wide as an A4 page's text, and their numbers stand below them.
+    const shut = new Set();
+    addEventListener("beforeprint", () => {
+      numbers.forEach((each) => { if (!each.open) { each.open = true; shut.add(each); } });
+      places.forEach((place) => { figures[place.id].layout.width = PAPER; draw(place, false); });
+    });
+    addEventListener("afterprint", () => {
+      shut.forEach((each) => { each.open = false; });
+      shut.clear();
+      places.forEach((place) => {
+        const { layout } = figures[place.id];
+        delete layout.width;
+        layout.autosize = true;
+      });
+      again();
+    });
     byId("no-pictures").remove();
   }
 
@@ -179,7 +195,8 @@
 
     function fill() {
       const found = rows.filter((row) => (!state.status || row.trial.status === state.status)
-        && state.words.every((word) => row.searched.includes(word)));
+        && state.words.every((word) => (/^\d+$/.test(word)
+          ? row.cells.some((cell) => cell.split(/\s+/).includes(word)) : row.searched.includes(word))));
       found.sort((a, b) => {
         const x = a.values[state.column];
         const y = b.values[state.column];
@@ -216,7 +233,7 @@
       });
     });
     heads[0].setAttribute("aria-sort", "ascending");
-    const find = make("input", { type: "search", placeholder: "words in a row" });
+    const find = make("input", { type: "search", placeholder: "words or numbers" });
     find.setAttribute("aria-label", "Filter the trials by words");
     find.addEventListener("input", () => { state.words = find.value.toLowerCase().split(/\s+/).filter(Boolean); state.most = ROWS; fill(); });
     const statuses = [...new Set(trials.map((t) => t.status))];
@@ -225,7 +242,7 @@
     choose.setAttribute("aria-label", "Filter the trials by status");
     choose.addEventListener("change", () => { state.status = choose.value; state.most = ROWS; fill(); });
     more.addEventListener("click", () => { state.most += ROWS; fill(); });
-    const asCsv = make("button", { type: "button", textContent: "Download CSV" });
+    const asCsv = make("button", { type: "button", textContent: "Download all as CSV" });
     asCsv.addEventListener("click", () => save(csv(trials, parameters), "trials.csv", "text/csv"));
     const asJson = make("button", { type: "button", textContent: "Download report.json" });
     asJson.addEventListener("click", () => save(text, "report.json", "application/json"));

@@ -71,7 +71,8 @@ def draw(data: dict[str, Any]) -> Drawing:
     )
     sentence = (
         f"From trial {data['default']} (the default) to trial {data['winner']}, changing one "
-        "hyperparameter at a time, each time the one that is expected to gain most."
+        "hyperparameter at a time, each time the one that is expected to gain most then: what a change gains depends on those "
+        "before it."
     )
     sentences = [sentence]
     if data["one_sided"]:

@@ -76,9 +76,9 @@ def draw(data: dict[str, Any]) -> Drawing:
         figure.update_xaxes(parameter_axis(column), **place)
     sentence = (
         f"The expected {data['metric']} as one hyperparameter moves and all others stay as trial "
-        f"{data['winner']} has them, with its {data['level']:.0%} interval. Shaded: how far it may move "
+        f"{data['winner']} has them, with its {data['level']:.0%} interval. Shaded green: how far it may move "
         "before the expected loss exceeds one standard deviation of the seed noise "
-        f"({score(data['noise_sd']['estimate'])}). What is not known is not called safe. Dotted, or a star: the winner."
+        f"({score(data['noise_sd']['estimate'])}). What is not known is not called safe. Blue is the interval; dotted, or a star: the winner."
     )
     description = (
         f"One picture per hyperparameter: the expected {data['metric']} around trial {data['winner']}, "

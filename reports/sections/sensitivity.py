@@ -61,8 +61,8 @@ def _trust(data: dict[str, Any]) -> str:
         return f"Shares are withheld: {fit['reason']}. This rests on {told}."
     return (
         f"A model of the score fitted to {told} predicts {share(fit['r2'])} of the variance of the "
-        f"scores of configurations it was not shown; {fit['ceiling']['estimate']:.0%} or so is what "
-        "seed noise leaves to predict. Shares below are of the variance that the "
+        f"scores of configurations it was not shown; seed noise leaves {share(fit['ceiling'])} of "
+        "it to predict. Shares below are of the variance that the "
         "hyperparameters cause over the whole declared space (of one that does not always exist, over "
         "the part where it does), with 90% intervals."
     )

@@ -51,9 +51,12 @@ def _against_default(
     if away is not None:
         surely = away.low > 0 if table.maximize else away.high < 0
         verdict = "is better than the default" if surely else "may be no better than the default"
-        return [
-            (f"On fresh seeds it {verdict}: winner minus default is {gap(vars(away))}.", "winner")
-        ]
+        text = (
+            f"Over the runs that were not picked for their score (the fresh seeds, and the default's "
+            f"own search run) it {verdict}: winner minus default is {gap(vars(away))}, a "
+            f"{away.level:.0%} interval."
+        )
+        return [(text, "winner")]
     odds = analysis.odds
     if not analysis.fit.trusted or not odds or odds.beats_default is None or not odds.over_default:
         return []

@@ -24,6 +24,7 @@ from reports.wording import between, chance, gap, listed, score, seeds, shown, s
 
 NAME, TITLE = "winner", "The winner"
 MOST_TIED = 5
+TOO_CLOSE = 0.05
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
@@ -127,14 +128,25 @@ def _odds(data: dict[str, Any]) -> list[str]:
     if not odds or not odds["contenders"]:
         return []
     top, optimism = odds["contenders"][0], odds["optimism"]
-    sentences.append(
-        f"Taking all trials together, trial {top['trial']} is the likeliest to be really the best "
-        f"of the configurations that ran ({chance(top['probability_best'])})."
-    )
+    close = [
+        c for c in odds["contenders"]
+        if c["probability_best"] > top["probability_best"] - TOO_CLOSE
+    ]  # fmt: skip
+    if len(close) > 1:
+        named = listed([f"{c['trial']} ({chance(c['probability_best'])})" for c in close])
+        sentences.append(
+            f"Taking all trials together, trials {named} are about equally likely to be really the "
+            "best of the configurations that ran."
+        )
+    else:
+        sentences.append(
+            f"Taking all trials together, trial {top['trial']} is the likeliest to be really the "
+            f"best of the configurations that ran ({chance(top['probability_best'])})."
+        )
     if optimism["estimate"] > 0:
         sentences.append(
-            f"The best score that the search saw is about {between(optimism)} better than its "
-            "configuration really is: luck has a part in being first."
+            f"The best score that the search saw is probably about {between(optimism)} better than "
+            "its configuration really is: luck has a part in being first."
         )
     if odds["beats_default"] is not None:
         sentences.append(
@@ -150,7 +162,11 @@ def _odds_table(data: dict[str, Any]) -> TableView:
         (c["trial"], chance(c["probability_best"]), between(c["score"]))
         for c in data["odds"]["contenders"]
     ]
-    headers = ("trial", "really the best", "its true score, probably (90% interval)")
+    headers = (
+        "trial",
+        "chance of being really the best",
+        "its score, freed of luck (90% interval)",
+    )
     return TableView("Which configuration is the best", headers, rows)
 
 
@@ -228,7 +244,7 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
             f"From seed to seed the score of one configuration varies by {score(noise['estimate'])} "
             f"(standard deviation; {noise['level']:.0%} interval {score(noise['low'])} to "
             f"{score(noise['high'])}, from {data['noise_runs']} runs). "
-            "A difference between two trials that is not well above this may be luck."
+            "Two single runs differ by about 1.4 times as much by luck alone."
         )
     return sentences
 
@@ -275,5 +291,11 @@ def _confirmed_table(data: dict[str, Any]) -> TableView:
             away = gap(item["from_winner"])
         runs = ", ".join(score(value) for value in item["scores"])
         rows.append((item["trial"], item["chosen_by"], runs, spread(item["scores"]), away))
-    headers = ("trial", "chosen by", "fresh seeds", "mean ± sd", "from the winner (90% interval)")
+    headers = (
+        "trial",
+        "chosen by",
+        "fresh seeds",
+        "mean ± sd",
+        "from the winner, the default's search run counted (90% interval)",
+    )
     return TableView("Run again on fresh seeds", headers, rows)

@@ -9,20 +9,22 @@ ONE_VALUE = "one value"  # nothing to vary: no question
 MATTERS_ABOVE = 0.02
 NEGLIGIBLE_BELOW = 0.10
 MOST_NOISE = 0.95
+FEWEST_MEASURED = 20
 MOST_FACTOR = 20
 
 
-def verdict_of(total: Interval, noise_share: Interval, r2: Interval) -> str:
+def verdict_of(total: Interval, noise_share: Interval, r2: Interval, trials: int) -> str:
     """`negligible` where the whole interval of the total share lies below 0.10, else `matters` where
     it lies above 0.02, otherwise `cannot tell`. Measured in docs/calibration.md.
 
     Shares are of what the hyperparameters do at all. Where that may be next to nothing (seed noise
-    may be 95 % of all variance), or the surrogate may predict left-out configurations no better than
-    their mean does (`r2` may be 0), a large share does not matter yet.
+    may be 95 % of all variance), a large share of it does not matter yet. Nor does it with fewer trials
+    than were ever measured, unless the surrogate surely predicts left-out configurations (`r2`).
     """
     if total.high < NEGLIGIBLE_BELOW:
         return NEGLIGIBLE
-    if total.low > MATTERS_ABOVE and noise_share.high < MOST_NOISE and r2.low > 0:
+    proven = r2.low > 0 or trials >= FEWEST_MEASURED
+    if total.low > MATTERS_ABOVE and noise_share.high < MOST_NOISE and proven:
         return MATTERS
     return CANNOT_TELL
 

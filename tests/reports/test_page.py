@@ -21,6 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:axe_playwrig
 HOSTILE = (
     "</script><img src=x onerror='window.hit=1'><b>=cmd()</b><a href='http://a.example'>%{x}</a>"
 )
+WIDEST = "Math.max(...[...document.querySelectorAll('.main-svg')].map((s) => s.clientWidth))"
 SPACE = {
     "learning_rate": FloatDistribution(1e-5, 1e-3, log=True),
     "warmup_ratio": FloatDistribution(0.0, 0.3),
@@ -136,6 +137,10 @@ def test_the_trials_are_sorted_and_filtered(written, opened):
     assert set(column(page, 2)) == {"failed"}
     failed = sum(t.state == TrialState.FAIL for t in study.trials)
     assert page.get_by_role("status").inner_text().startswith(f"{failed} of {failed} trials shown")
+    page.get_by_label("Filter the trials by status").select_option("")
+    page.get_by_label("Filter the trials by words").fill("12")
+    assert "12" in column(page, 1)
+    assert "13" not in column(page, 1)  # a number is a whole one, not a part of 0.0123
     page.get_by_label("Filter the trials by words").fill("nowhere to be found")
     assert column(page, 1) == []
 
@@ -167,7 +172,7 @@ def test_the_downloads_are_what_the_ledger_holds(written, opened):
     with open(download.value.path(), "rb") as file:
         assert file.read() == path.with_name("report.json").read_bytes()
     with page.expect_download() as download:
-        page.get_by_role("button", name="Download CSV").click()
+        page.get_by_role("button", name="Download all as CSV").click()
     with open(download.value.path(), encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(io.StringIO(file.read())))
     assert len(rows) == len(study.trials)
@@ -229,6 +234,15 @@ def test_dark_and_print_follow_the_reader(written, opened):
     page.emulate_media(color_scheme="dark", media="print")
     assert colours()[0] == "rgb(255, 255, 255)"
     assert page.pdf().startswith(b"%PDF")
+    # On paper the pictures are narrower, and their numbers stand below them.
+    for event, fits in (("beforeprint", True), ("afterprint", False)):
+        page.evaluate(f"dispatchEvent(new Event('{event}'))")
+        for _ in range(50):
+            if (page.evaluate(WIDEST) <= 660) == fits:
+                break
+            page.wait_for_timeout(100)
+        assert (page.evaluate(WIDEST) <= 660) == fits
+        assert (page.locator("figure details:not([open])").count() == 0) == fits
 
 
 def test_without_scripts_the_words_the_numbers_and_the_trials_are_there(written, browser):

@@ -153,13 +153,14 @@ def test_failures_by_chance_name_nothing():
 def test_verdicts_follow_the_interval():
     sound, empty = Interval(0.5, 0.2, 0.7), Interval(0.9, 0.5, 0.98)
     r2 = Interval(0.4, 0.1, 0.7)
-    assert verdict_of(Interval(0.5, 0.2, 0.8), sound, r2) == MATTERS
-    assert verdict_of(Interval(0.5, 0.2, 0.8), empty, r2) == CANNOT_TELL
-    assert verdict_of(Interval(0.5, 0.2, 0.8), sound, Interval(0.2, -0.01, 0.5)) == CANNOT_TELL
-    assert verdict_of(Interval(0.04, 0.021, 0.3), sound, r2) == MATTERS
-    assert verdict_of(Interval(0.01, 0.0, 0.05), sound, r2) == NEGLIGIBLE
-    assert verdict_of(Interval(0.05, 0.03, 0.09), sound, r2) == NEGLIGIBLE
-    assert verdict_of(Interval(0.1, 0.01, 0.3), sound, r2) == CANNOT_TELL
+    assert verdict_of(Interval(0.5, 0.2, 0.8), sound, r2, 50) == MATTERS
+    assert verdict_of(Interval(0.5, 0.2, 0.8), empty, r2, 50) == CANNOT_TELL
+    assert verdict_of(Interval(0.5, 0.2, 0.8), sound, Interval(0.2, -0.01, 0.5), 16) == CANNOT_TELL
+    assert verdict_of(Interval(0.5, 0.2, 0.8), sound, Interval(0.2, -0.01, 0.5), 20) == MATTERS
+    assert verdict_of(Interval(0.04, 0.021, 0.3), sound, r2, 50) == MATTERS
+    assert verdict_of(Interval(0.01, 0.0, 0.05), sound, r2, 50) == NEGLIGIBLE
+    assert verdict_of(Interval(0.05, 0.03, 0.09), sound, r2, 50) == NEGLIGIBLE
+    assert verdict_of(Interval(0.1, 0.01, 0.3), sound, r2, 50) == CANNOT_TELL
 
 
 def test_more_trials_follow_from_the_square_root_law():
