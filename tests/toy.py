@@ -30,6 +30,17 @@ if options.mode == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if options.mode == "parent":
     subprocess.Popen(["sleep", "600"])
+if options.mode == "daemon":  # a child that leaves the process group
+    subprocess.Popen(["sleep", "601"], start_new_session=True)
+if options.mode == "hangs":
+    time.sleep(600)
+if options.mode == "flood":
+    for number in range(30_000):
+        print(f"line {number} " + "x" * 90)
+if options.mode == "tells":
+    print("the token is", os.environ["HUB_TOKEN"])
+    print("the token is", os.environ["HUB_TOKEN"], file=sys.stderr)
+    sys.exit(1)
 if options.mode == "fails":
     print("some context\nerror: this configuration cannot work", file=sys.stderr)
     sys.exit(1)
@@ -64,7 +75,7 @@ for i in range(len(before) + 1, options.evaluations + 1):
         with open("work.log", "a") as file:  # what was computed, and how often
             file.write(f"{i}\n")
     fraction = i / options.evaluations
-    value = score if options.mode != "nan" else math.nan
+    value = {"nan": math.nan, "infinite": math.inf}.get(options.mode, score)
     if options.mode == "long":
         print(json.dumps({"junk": "x" * 999_990, "score": 9.0}), flush=True)
     if options.mode == "nested":

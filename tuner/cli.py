@@ -16,7 +16,7 @@ from train_script.errors import ScriptError
 from tuner.cli_exchange import bring, export
 from tuner.cli_report import report
 from tuner.cli_results import Run, fetch_winner, load_ledger, print_best, write_report_of
-from tuner.errors import LedgerLost, RunFolderError, SweepError, TunerError
+from tuner.errors import RunFolderError, SweepError, TunerError
 
 if TYPE_CHECKING:
     from train_script.tasks import Splits
@@ -184,11 +184,13 @@ def _work(
         elif done:
             view.say(f"goes on after {done} trials")
         outcome = BACKENDS[loaded.sweep.backend](loaded).run(ledger, folder, view)
+    except BaseException:
+        with suppress(TunerError):  # what is raised says what matters
+            _report_if_any(ledger, folder)
+        raise
     finally:
         view.close()
-        with suppress(LedgerLost):  # then nothing can be read; what is raised says why
-            if ledger.read_trials():
-                write_report_of(ledger, folder)
+    _report_if_any(ledger, folder)
     if outcome is Outcome.STOPPED:
         print(f"{outcome.value}; `{_program()} {again}` goes on")
     if outcome is Outcome.DETACHED:
@@ -279,6 +281,11 @@ def best(
 
 app.command()(report)
 app.command()(export)
+
+
+def _report_if_any(ledger: "Ledger", folder: "RunFolder") -> None:
+    if ledger.read_trials():
+        write_report_of(ledger, folder)
 
 
 def _on(settings: list[str] | None, backend: str | None) -> list[str]:

@@ -1,0 +1,274 @@
+"""What happens to sweeps: full disks, hangs, floods, floods of children, lost folders. All of it for real."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from tests.conftest import ROOT
+from tuner.backends import Outcome
+from tuner.backends.local import LocalBackend
+from tuner.ledger import Ledger
+from tuner.progress import PlainView
+from tuner.run_folder import RunFolder
+from tuner.sweep import load_sweep
+
+
+@pytest.fixture
+def sweep_of(write_sweep, tmp_path):
+    """Runs a sweep of the toy script; its outcome and its ledger."""
+
+    def run(**blocks):
+        loaded = load_sweep(write_sweep(**blocks))
+        folder = RunFolder(tmp_path / "run")
+        folder.claim(loaded)
+        ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
+        return LocalBackend(loaded).run(ledger, folder, PlainView()), ledger
+
+    return run
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MB; `grow` gives it more, `read_only` takes writing away."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(*words):
+        return subprocess.run(["mount", *words, place], capture_output=True, check=False).returncode
+
+    # Only root may mount, and a container may forbid it even to root.
+    if os.geteuid() != 0 or mount("-t", "tmpfs", "-o", "size=2m", "tmpfs"):
+        pytest.skip("no file system can be mounted here")
+    yield place, lambda options: mount("-o", f"remount,{options}")
+    subprocess.run(["umount", "-l", place], check=False)
+
+
+def start(path, out, **environment):
+    """`tuner run` in the background, its words in a pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(out)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def until(process, word):
+    """Reads the process's words up to one."""
+    said = ""
+    while word not in said:
+        line = process.stdout.readline()
+        assert line, f"{word!r} was never said: {said}"
+        said += line
+    return said
+
+
+def test_a_full_disk_ends_the_sweep_with_a_sentence_and_it_goes_on_with_more(
+    small_disk, write_sweep, tuner
+):
+    place, remount = small_disk
+    path = write_sweep(fixed={"mode": "flood"}, budget={"trials": 5, "parallel": 1})
+    done = tuner("run", path, "--out", place / "run")
+    assert done.returncode == 1, done.stdout
+    assert "disk is full" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+    assert remount("size=60m") == 0
+    again = tuner("run", path, "--out", place / "run")
+    assert again.returncode == 0, again.stderr
+    ledger = Ledger.load(f"sqlite:///{place}/run/study.db")
+    assert [t.state for t in ledger.read_trials()] == [TrialState.COMPLETE] * 5
+
+
+def test_a_folder_that_can_only_be_read_is_said_before_anything_runs(
+    small_disk, write_sweep, tuner
+):
+    place, remount = small_disk
+    assert remount("ro") == 0
+    done = tuner("run", write_sweep(), "--out", place / "run")
+    assert done.returncode == 2
+    assert "is not writable (Read-only file system); choose another with --out" in done.stderr
+
+
+def test_a_run_folder_that_is_deleted_ends_the_sweep_with_a_sentence(write_sweep, tmp_path):
+    path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 50, "parallel": 1})
+    process = start(path, tmp_path / "run")
+    until(process, "25%")
+    shutil.rmtree(tmp_path / "run")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "is lost to this process" in said
+    assert "Traceback" not in said
+
+
+def test_trial_folders_that_are_deleted_cost_their_checkpoints_only(write_sweep, tmp_path, tuner):
+    fixed = {"sleep": 0.3, "checkpoint": True}
+    path = write_sweep(fixed=fixed, budget={"trials": 3, "parallel": 1})
+    process = start(path, tmp_path / "run")
+    until(process, "50%")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    shutil.rmtree(tmp_path / "run/trials")
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    states = [t.state for t in Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()]
+    assert states == [TrialState.COMPLETE] * 3
+
+
+def test_a_trial_that_hangs_is_killed_and_has_failed(sweep_of):
+    budget = {"trials": 2, "parallel": 2, "silent_minutes": 0.02}
+    _, ledger = sweep_of(fixed={}, space={"mode": {"choice": ["well", "hangs"]}} | RATE, budget=budget,
+                         search={"sampler": "grid"})  # fmt: skip
+    (hung,) = [t for t in ledger.read_trials() if t.params["mode"] == "hangs"]
+    assert hung.state == TrialState.FAIL
+    assert "printed nothing for 0.02 min (budget.silent_minutes)" in hung.user_attrs["failure"]
+
+
+RATE = {"rate": {"choice": [0.001], "default": 0.001}}
+
+
+def test_a_trial_killed_from_outside_goes_on_twice_and_then_has_failed(sweep_of):
+    """As the system kills it when memory runs out."""
+    _, ledger = sweep_of(
+        space={"mode": {"choice": ["well", "killed"]}} | RATE, budget={"trials": 2, "parallel": 1},
+        search={"sampler": "grid"},
+    )  # fmt: skip
+    (killed,) = [t for t in ledger.read_trials() if t.params["mode"] == "killed"]
+    assert killed.user_attrs["kills"] == 3
+    assert "memory running out" in killed.user_attrs["failure"]
+
+
+def test_a_child_in_a_session_of_its_own_does_not_outlive_its_trial(sweep_of):
+    sweep_of(fixed={"mode": "daemon"}, budget={"trials": 1})
+    deadline = time.monotonic() + 5
+    while [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "601"]]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_flood_of_output_fills_neither_disk_nor_memory(sweep_of, tmp_path, monkeypatch):
+    monkeypatch.setattr("tuner.processes.LOG_LIMIT", 100_000)
+    _, ledger = sweep_of(fixed={"mode": "flood"}, budget={"trials": 1})
+    (trial,) = ledger.read_trials()
+    assert trial.state == TrialState.COMPLETE
+    assert len(trial.user_attrs["evaluations"]) == 4
+    assert "cut off" in trial.user_attrs["log_fault"]
+    assert (tmp_path / "run/trials/0000/stdout.log").stat().st_size < 110_000
+
+
+def test_an_infinite_score_is_a_failure_and_not_the_winner(sweep_of):
+    _, ledger = sweep_of(
+        space={"mode": {"choice": ["well", "infinite"]}} | RATE, budget={"trials": 2},
+        search={"sampler": "grid"},
+    )  # fmt: skip
+    (failed,) = [t for t in ledger.read_trials() if t.state == TrialState.FAIL]
+    assert failed.user_attrs["failure"] == "score is inf, not a finite number"
+
+
+def test_a_clock_that_is_set_back_moves_nothing(sweep_of, monkeypatch):
+    """Hours, silence and who is gone are counted by clocks that nobody sets."""
+    began = time.time()
+    steps = iter(range(1_000_000))
+    monkeypatch.setattr(time, "time", lambda: began - 3600 * next(steps))
+    outcome, ledger = sweep_of(budget={"trials": 3, "parallel": 2, "hours": 1})
+    assert outcome is Outcome.FINISHED
+    assert all(t.user_attrs["wall_seconds"] > 0 for t in ledger.read_trials())
+    assert 0 < ledger.study.user_attrs["elapsed_seconds"] < 60
+
+
+def test_secrets_reach_neither_log_nor_ledger_nor_report(write_sweep, tmp_path, tuner, monkeypatch):
+    monkeypatch.setenv("HUB_TOKEN", "hf-very-secret-word")
+    path = write_sweep(
+        space={"mode": {"choice": ["well", "tells"]}} | RATE, budget={"trials": 2},
+        search={"sampler": "grid"},
+    )  # fmt: skip
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "the token is ***" in done.stdout
+    for file in (tmp_path / "run").rglob("*"):
+        if file.is_file():
+            assert b"very-secret" not in file.read_bytes(), file
+
+
+def test_nobody_else_can_read_the_trials(sweep_of, tmp_path):
+    os.umask(0o022)
+    sweep_of(budget={"trials": 1})
+    for folder in ("run/trials", "run/trials/0000"):
+        assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
+
+
+def test_what_a_ledger_says_to_run_is_not_run(write_sweep, tmp_path, tuner):
+    """Somebody with access to the database changes the arguments of a trial that is to go on."""
+    path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 1})
+    process = start(path, tmp_path / "run")
+    until(process, "25%")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    (trial,) = ledger.in_flight()
+    harm = ["--rate", "0.5", "; touch harm", "../../harm"]
+    ledger.study._storage.set_trial_user_attr(trial._trial_id, "arguments", harm)
+    ledger.set("script", "/bin/false")
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    (trial,) = Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == pytest.approx(-0.2)  # rate 1e-4, depth 2: what the parameters say
+
+
+def test_a_second_signal_ends_at_once_and_says_so(write_sweep, tmp_path):
+    path = write_sweep(fixed={"sleep": 3.0, "mode": "deaf"}, budget={"trials": 2, "parallel": 1})
+    process = start(path, tmp_path / "run")
+    until(process, "started")
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    until(process, "waiting for 1 running trial(s) to save")
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 10
+
+
+def test_a_second_run_is_refused_with_the_way_to_help(write_sweep, tmp_path, tuner):
+    path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 4, "parallel": 1})
+    process = start(path, tmp_path / "run")
+    until(process, "25%")
+    second = tuner("run", path, "--out", tmp_path / "run")
+    assert second.returncode == 2
+    assert f"is being run by process {process.pid}" in second.stderr
+    assert "tuner worker" in second.stderr
+    helper = tuner("worker", tmp_path / "run")
+    assert helper.returncode == 0, helper.stderr
+    process.communicate(timeout=60)
+    trials = Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 4
+    assert len({t.user_attrs["worker"] for t in trials}) == 2
+
+
+def test_stop_ends_every_worker_of_this_machine(write_sweep, tmp_path, tuner):
+    path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 50, "parallel": 1})
+    first = start(path, tmp_path / "run")
+    until(first, "25%")
+    helper = subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "worker", str(tmp_path / "run")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until(helper, "25%")
+    stopped = tuner("stop", tmp_path / "run")
+    assert stopped.returncode == 0, stopped.stderr
+    assert str(first.pid) in stopped.stdout
+    assert str(helper.pid) in stopped.stdout
+    for process in (first, helper):
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=30)
+        assert process.returncode == 130
+    assert json.loads((tmp_path / "run/report.json").read_text())
