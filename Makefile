@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup aws tune test check format bench report clean
+.PHONY: help setup aws tune test check format bench calibration chaos report clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -48,6 +48,11 @@ calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's 
 	$(BIN)/python bench/calibration.py --more --repeats 3 --seed 700_000 --rows runs/more.jsonl
 	$(BIN)/python bench/analysis_speed.py
 
+chaos: $(VENV)/.ready-dev ## kill sweeps at 110 moments, workers, a database; hold budgets to their caps (half an hour)
+	$(BIN)/python -m tests.chaos.harness --moments 100 --bert-moments 10
+	$(BIN)/python -m tests.chaos.workers --trials 200 --workers 4 --kills 20
+	$(BIN)/python -m tests.chaos.money --sweeps 50
+
 clean: ## remove .venv (runs stay)
 	rm -rf $(VENV)
 
@@ -72,4 +77,8 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 	  { echo "setup: installing Chromium, for the report's tests"; \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 	  echo "setup: no Chromium could be installed; the report's browser tests will be skipped"
+	@command -v pg_ctl >/dev/null || ls /usr/lib/postgresql/*/bin/pg_ctl >/dev/null 2>&1 || \
+	  { echo "setup: installing PostgreSQL, for the tests of many workers"; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql >/dev/null; } || \
+	  echo "setup: no PostgreSQL could be installed; its tests will be skipped"
 	@touch $@

@@ -1,4 +1,4 @@
-"""The command line: `tuner plan | run | worker | status | stop | best | report | import | export`.
+"""The command line: `tuner plan | run | worker | doctor | status | stop | best | report | import | export`.
 
 Every command loads only what it needs, so that `--help` answers at once.
 """
@@ -95,7 +95,7 @@ def run(
     Ctrl-C lets running trials save and ends; the same command goes on. A second Ctrl-C kills them.
     On SageMaker Ctrl-C only ends the following: the jobs go on until `tuner stop`.
 
-    Exit status: 0 done (or budget.hours used up), 1 no trial worked, 2 bad input, 130 stopped before the end.
+    Exit status: 0 done (or budget.hours or budget.usd used up), 1 no trial worked, 2 bad input, 130 stopped before the end.
 
     Examples:
       tuner run sweeps/demo.yaml
@@ -196,7 +196,7 @@ def _work(
     if outcome is Outcome.DETACHED:
         follows = f"`{_program()} {again}` follows them again"
         print(f"{outcome.value}; {follows}, `{_program()} stop {folder.shown}` ends them")
-    if outcome is Outcome.OUT_OF_HOURS:
+    if outcome in (Outcome.OUT_OF_HOURS, Outcome.OUT_OF_MONEY):
         print(f"{outcome.value}; with a larger one the same command goes on")
     print_best(ledger, folder)
     print(f"report: {folder.shown / 'report.html'}")
@@ -277,6 +277,30 @@ def best(
     print_best(ledger, find_run(run), command=True)
     if fetch is not None:
         fetch_winner(ledger, find_run(run), fetch)
+
+
+@app.command()
+def doctor(run: Run) -> None:
+    """Check a run folder: what is wrong, and what would be done about it. Changes nothing.
+
+    Exit status: 0 nothing is wrong, 1 something needs you.
+
+    Example:
+      tuner doctor runs/demo
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from tuner.doctor import FAULT, NOTE, OK, examine
+    from tuner.run_folder import find_run
+
+    console, faults = Console(highlight=False, soft_wrap=True), 0
+    colours = {OK: "green", NOTE: "yellow", FAULT: "red"}
+    for finding in examine(find_run(run)):
+        faults += finding.kind == FAULT
+        console.print(Text.assemble((f"{finding.kind:<6}", colours[finding.kind]), finding.text))
+    if faults:
+        raise typer.Exit(1)
 
 
 app.command()(report)

@@ -19,6 +19,7 @@ from train_script.pretrained import ALIAS, locate_model, positions
 from train_script.tasks import Splits, TaskOptions, load_task
 from tuner.errors import SweepError
 from tuner.faults import cross_faults, raw_faults, translate
+from tuner.prices import priced
 from tuner.space import Point, Scalar, SearchSpace
 from tuner.storage import masked
 from tuner.sweep_file import DEFAULT_SCRIPT, Sweep, TaskBlock
@@ -136,7 +137,7 @@ class LoadedSweep:
     def identity(self) -> dict[str, Any]:
         """All that must not change between two runs of one run folder."""
         kept = self.sweep.model_dump(
-            exclude={"budget", "confirm", "sagemaker", "storage"},
+            exclude={"budget", "confirm", "sagemaker", "storage", "prices"},
             exclude_defaults=True,
             by_alias=True,
         )
@@ -180,7 +181,7 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
     if sweep is None or script is None or faults:
         faults.sort(key=lambda fault: line_of(lines, fault[0]) or 0)
         raise SweepError(dict.fromkeys(located(*fault) for fault in faults))
-    options = None
+    sweep, options = priced(sweep), None
     if sweep.task is not None:
         set_by_flag = {place[:2] for place in given}
         options = _task_options(sweep.task, path.parent, set_by_flag)

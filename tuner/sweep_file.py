@@ -74,6 +74,8 @@ class Budget(Block):
     """Trials at once; the cores are divided between them"""
     hours: Annotated[float, Field(gt=0)] | None = None
     """A hard cap on the time on the clock; trials in flight are stopped and can go on later"""
+    usd: Annotated[float, Field(gt=0)] | None = None
+    """A hard cap on the money, what is in flight included; needs prices"""
     silent_minutes: Annotated[float, Field(gt=0)] | None = 60
     """Here, a trial that prints nothing for so long hangs, is killed and has failed; null: never"""
 
@@ -101,6 +103,8 @@ class Sweep(Block):
     """Re-runs on fresh seeds"""
     budget: Budget = Budget()
     """What the sweep may use"""
+    prices: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Dollars an hour: `here` for this machine, or by instance type; beside ~/.config/tuner/prices.yaml"""
     storage: Annotated[str, Field(pattern=r"^(sqlite:///|postgresql://)")] | None = None
     """The ledger's database, for many machines; left out: a file in the run folder"""
     backend: Literal["local", "sagemaker"] = "local"

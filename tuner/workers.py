@@ -30,12 +30,14 @@ class Workers:
         self.ledger, self.grace_seconds = ledger, grace_seconds
         self.me = f"{platform.node() or 'here'}-{os.getpid()}-{secrets.token_hex(3)}"
         self._beats = 0
+        self._began = time.monotonic()
         self._beaten_at = -BEAT_SECONDS
         self._stops = 0
         self._watched: dict[str, tuple[int, float, float]] = {}
 
     def join(self) -> None:
         """Says that this process is at work."""
+        self._began = time.monotonic()
         self._stops = int(self.ledger.study.user_attrs.get("stops_asked", 0))
         self.beat()
 
@@ -45,12 +47,31 @@ class Workers:
         if now - self._beaten_at < BEAT_SECONDS:
             return False
         self._beaten_at, self._beats = now, self._beats + 1
-        self.ledger.set(PREFIX + self.me, _identity() | {"beat": self._beats})
+        self.ledger.set(PREFIX + self.me, self._record())
         return True
+
+    @property
+    def seconds(self) -> float:
+        """How long this process has been at work."""
+        return time.monotonic() - self._began
+
+    def others(self) -> tuple[float, int]:
+        """The seconds of all other workers there ever were, and how many are at work beside us."""
+        records = {
+            key.removeprefix(PREFIX): value
+            for key, value in self.ledger.study.user_attrs.items()
+            if key.startswith(PREFIX) and isinstance(value, dict)
+        }
+        records.pop(self.me, None)
+        working = sum(not self.gone(name) for name in records)
+        return sum(float(r.get("seconds", 0.0)) for r in records.values()), working
 
     def leave(self) -> None:
         """Says that this process is done."""
-        self.ledger.set(PREFIX + self.me, _identity() | {"beat": self._beats, "left": True})
+        self.ledger.set(PREFIX + self.me, self._record() | {"left": True})
+
+    def _record(self) -> dict[str, Any]:
+        return _identity() | {"beat": self._beats, "seconds": round(self.seconds, 3)}
 
     def stop_asked(self) -> bool:
         """Whether somebody has asked all workers to end since this one joined."""

@@ -4,6 +4,7 @@ import os
 import shutil
 
 import pytest
+from optuna.trial import TrialState
 
 from tests.aws.conftest import jobs_once, wait_for
 from tests.conftest import TOY
@@ -250,6 +251,20 @@ def test_hours_used_up_start_no_further_job(run_on_aws, emulator):
         )  # fmt: skip
         assert outcome is Outcome.OUT_OF_HOURS
     assert len(emulator.service.tuning) == 1
+
+
+def test_money_used_up_stops_the_jobs_on_aws(run_on_aws, emulator, monkeypatch):
+    monkeypatch.setattr("tuner.backends.sagemaker.SECONDS_TO_STOP", 1.0)
+    for _ in range(2):
+        outcome, ledger = run_on_aws(
+            fixed={"sleep": 1.0}, search=NO_DEFAULT, prices={"ml.g4dn.xlarge": 3600.0},
+            budget={"trials": 50, "parallel": 1, "usd": 6.0},
+        )  # fmt: skip
+        assert outcome is Outcome.OUT_OF_MONEY
+    assert len(emulator.service.tuning) == 1
+    assert not any(t.state == TrialState.RUNNING for t in ledger.read_trials())
+    spent = sum(t.user_attrs.get("cost_usd", 0.0) for t in ledger.read_trials())
+    assert 1.0 < spent <= 6.0 + 2 * 0.2  # at most what an interval can cost, for the one at a time
 
 
 def test_run_of_another_account_or_region_is_not_touched(run_on_aws, emulator, monkeypatch):

@@ -38,7 +38,7 @@ TOY = {
         "rate": {"float": [1e-5, 1e-1], "scale": "log", "default": 1e-4},
         "depth": {"int": [1, 4], "default": 2},
     },
-    "fixed": {"sleep": 0.04, "noise": 0.05, "evaluations": 6, "checkpoint": True},
+    "fixed": {"sleep": 0.06, "noise": 0.05, "evaluations": 6, "checkpoint": True},
     "search": {"sampler": "tpe", "pruner": "median", "space_filling": 0.3, "seed": 1},
     "confirm": {"top": 1, "seeds": 1},
     "budget": {"trials": 10, "parallel": 1},
@@ -98,10 +98,15 @@ def kill_at(sweep: Path, out: Path, target: str, after: float) -> str:
     process = start(sweep, out)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=after)
+    trials: list[psutil.Process] = []
+    while process.poll() is None and not trials:
+        with suppress(psutil.Error):
+            children = psutil.Process(process.pid).children(recursive=True)
+            trials = [c for c in children if "--seed" in _words(c)]
+        if target == "orchestrator":
+            break
     if process.poll() is not None:
         return "nothing: it was done"
-    me = psutil.Process(process.pid)
-    trials = [c for c in me.children(recursive=True) if "--seed" in _words(c)]
     hit = []
     if target != "trial":
         process.send_signal(signal.SIGKILL)

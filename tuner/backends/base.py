@@ -18,6 +18,7 @@ class Outcome(Enum):
 
     FINISHED = "finished"
     OUT_OF_HOURS = "stopped: budget.hours is used up"
+    OUT_OF_MONEY = "stopped: budget.usd is used up"
     STOPPED = "stopped"
     DETACHED = "no longer followed; its jobs go on in AWS and cost money"
 

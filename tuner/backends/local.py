@@ -21,6 +21,7 @@ from tuner.ledger import Ledger
 from tuner.machine import gpu_names, usable_cores
 from tuner.output import Ending, TrialOutput
 from tuner.points import Points, make_pruner
+from tuner.prices import HERE, prices_file
 from tuner.processes import KILL_AFTER_SECONDS, Event, TrialProcess, end_processes_of
 from tuner.progress import Row, Totals, View
 from tuner.run_folder import RunFolder
@@ -44,14 +45,20 @@ class LocalBackend:
         self.loaded = loaded
 
     def problems(self) -> list[str]:
-        """More trials at once than cores is the one thing that only this machine can tell."""
-        parallel, cores = self.loaded.sweep.budget.parallel, usable_cores()
-        if parallel > cores:
-            return [
-                f"budget.parallel {parallel} is more than the {cores} cores of this machine; "
+        """More trials at once than cores, and a cap on money without a price."""
+        budget, cores = self.loaded.sweep.budget, usable_cores()
+        found = []
+        if budget.parallel > cores:
+            found.append(
+                f"budget.parallel {budget.parallel} is more than the {cores} cores of this machine; "
                 f"at most {cores} trials can run at once"
-            ]
-        return []
+            )
+        if budget.usd and HERE not in self.loaded.sweep.prices:
+            found.append(
+                f"budget.usd {budget.usd:g} cannot be kept: nobody has said what an hour of this "
+                f"machine costs; write prices: {{{HERE}: DOLLARS}}, or {HERE}: in {prices_file()}"
+            )
+        return found
 
     def threads_per_trial(self) -> int:
         """The cores divided between the trials that run at once."""
@@ -104,6 +111,21 @@ class _Running:
         return round(self.begun.seconds_before + time.monotonic() - self.row.started, 3)
 
 
+@dataclass(frozen=True)
+class _Cap:
+    """A hard cap: before it is reached trials are asked to save, when it is they are killed."""
+
+    name: str
+    outcome: Outcome
+    seconds_left: float
+    seconds: float
+
+    @property
+    def reserve(self) -> float:
+        """The time that trials get to save."""
+        return min(KILL_AFTER_SECONDS, 0.05 * self.seconds)
+
+
 class _LocalRun:
     """One call of `run`: the loop and its state."""
 
@@ -127,12 +149,14 @@ class _LocalRun:
         self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
         self.started = time.monotonic()
         self.noted = self.started
+        self.others = (0.0, 0)
         self.failures = 0
         self.durations: list[float] = []
 
     def run(self) -> Outcome:
         """Search until the budget is used, then confirm, then say how it ended."""
         self.workers.join()
+        self.others = self.workers.others()
         try:
             outcome = self._phase(self.points.next_search)
             if outcome is Outcome.FINISHED:
@@ -152,9 +176,24 @@ class _LocalRun:
     def _elapsed(self) -> float:
         return round(self.spent_before + time.monotonic() - self.started, 3)
 
+    def _caps(self) -> list["_Cap"]:
+        """What ends the sweep, and in how many seconds at the present pace."""
+        budget, price, caps = self.sweep.budget, self.sweep.prices.get(HERE), []
+        if budget.hours:
+            most = budget.hours * 3600
+            left = most - self._elapsed()
+            caps.append(_Cap("budget.hours", Outcome.OUT_OF_HOURS, left, most))
+        if budget.usd and price:
+            seconds, working = self.others
+            most = budget.usd / price * 3600
+            left = (most - seconds - self.workers.seconds) / (1 + working)
+            caps.append(_Cap("budget.usd", Outcome.OUT_OF_MONEY, left, most))
+        return caps
+
     def _note(self) -> None:
         """Now and then: that we are at work, and the hours, so that a killed sweep does not get them back."""
         if self.workers.beat():
+            self.others = self.workers.others()
             self.asked.times = max(self.asked.times, int(self.workers.stop_asked()))
             for running in self.running.values():
                 if self.ledger.owner(running.trial) != self.workers.me:
@@ -170,9 +209,9 @@ class _LocalRun:
         while True:
             if self.asked.times:
                 return self._stop_running("the sweep was stopped", Outcome.STOPPED)
-            hours = self.sweep.budget.hours
-            if hours and self._elapsed() > hours * 3600:
-                return self._stop_running("budget.hours was used up", Outcome.OUT_OF_HOURS)
+            for cap in self._caps():
+                if cap.seconds_left <= cap.reserve:
+                    return self._stop_running(f"{cap.name} was used up", cap.outcome)
             while (
                 len(self.running) < self.sweep.budget.parallel and time.monotonic() >= look_at
                 and not self.asked.times
@@ -250,7 +289,9 @@ class _LocalRun:
             each.process.kill_if_deaf()
             self._kill_if_hung(each)
         try:
-            event = self.events.get(timeout=POLL_SECONDS)
+            # A cap that falls into the interval ends it.
+            nearest = min((cap.seconds_left for cap in self._caps()), default=POLL_SECONDS)
+            event = self.events.get(timeout=min(POLL_SECONDS, max(0.01, nearest)))
         except queue.Empty:
             return False
         running = self.running.get(event.number)
@@ -317,10 +358,14 @@ class _LocalRun:
         facts: dict[str, Any] = {
             "outcome": ending.outcome,
             "wall_seconds": row.seconds,
-            "exit_status": status,
             "evaluations": output.evaluations,
             "metrics": output.last_record,
         }
+        if price := self.sweep.prices.get(HERE):  # its share of the machine's price
+            cost = row.seconds / 3600 * price / self.sweep.budget.parallel
+            facts["cost_usd"] = round(cost, 6)
+        if not running.pruned:  # that one depends on who is faster, the signal or the script
+            facts["exit_status"] = status
         if process.log_fault:
             facts["log_fault"] = process.log_fault
         if ending.failure:
@@ -379,7 +424,7 @@ class _LocalRun:
                 running.cut_short = why
             running.process.stop()
         while self.running:
-            if self.asked.times > 1:
+            if self.asked.times > 1 or any(cap.seconds_left <= 0 for cap in self._caps()):
                 for running in self.running.values():
                     running.process.kill()
             self._handle_events()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from tuner.backends.folding import Folding
 from tuner.errors import SweepFailed, TunerError
 from tuner.ledger import Ledger
 from tuner.points import Points, Proposal
+from tuner.prices import prices_file
 from tuner.progress import View
 from tuner.run_folder import RunFolder
 from tuner.signals import Asked, listening
@@ -41,6 +43,8 @@ MOST_SECONDS_AWAY = 3600.0
 """How long AWS may give no answer before the following ends; its jobs go on all the same."""
 SECONDS_TO_BE_KNOWN = 60.0
 LONGEST_NAME = 63
+SECONDS_TO_STOP = 120.0
+"""What AWS gives a training job to end after it was asked to"""
 
 
 class SageMakerBackend:
@@ -56,6 +60,13 @@ class SageMakerBackend:
             pack_script(self.loaded)
         except TunerError as exc:
             found.append(str(exc))
+        block, usd = self.loaded.sweep.sagemaker, self.loaded.sweep.budget.usd
+        unknown = [kind for kind in block.instance_types if block.price_of(kind) is None]
+        if usd and unknown:
+            found.append(
+                f"budget.usd {usd:g} cannot be kept: the price of {', '.join(unknown)} is unknown; "
+                f"write prices: {{{unknown[0]}: DOLLARS}}, or a line of it in {prices_file()}"
+            )
         return found
 
     def run(self, ledger: Ledger, folder: RunFolder, view: View) -> Outcome:
@@ -125,8 +136,11 @@ def _stop_training_job(aws: Aws, name: str) -> bool:
     return True
 
 
-class _HoursUsedUp(Exception):
-    """budget.hours has passed."""
+class _UsedUp(Exception):
+    """A cap of the budget is reached."""
+
+    def __init__(self, name: str, outcome: Outcome) -> None:
+        self.name, self.outcome = name, outcome
 
 
 class _Detached(Exception):
@@ -172,9 +186,9 @@ class _Run:
                 self.stem = request.job_stem(self.loaded, self.folder.path.name, self.place)
                 done = self._search() and self._own_jobs()
                 return Outcome.FINISHED if done else Outcome.STOPPED
-            except _HoursUsedUp:
-                self._end_everything()
-                return Outcome.OUT_OF_HOURS
+            except _UsedUp as cap:
+                self._end_everything(cap.name)
+                return cap.outcome
         except _Detached:
             return Outcome.DETACHED if self._may_run_on_aws() else Outcome.STOPPED
         finally:
@@ -235,6 +249,7 @@ class _Run:
     def _launch(self, trials: int) -> dict[str, Any]:
         """Starts the next tuning job unless AWS has it: then it is this very sweep's."""
         self._look_up()
+        self._check_money()
         number = len(self.parts) + 1
         name = self.stem if number == 1 else f"{self.stem}-{number}"
         part = {"name": name, "target": self._amt_trials(), "status": "asked"}
@@ -244,8 +259,7 @@ class _Run:
         self._note_parts()  # first written down, then asked for: a kill leaves no unknown job
         there = self._call(partial(jobs.read_tuning_job, self.aws, name))
         if there is None:
-            hours = self.sweep.budget.hours
-            seconds = None if hours is None else hours * 3600 - self._elapsed()
+            seconds = self._seconds_for_amt()
             asked = request.tuning_request(
                 self.loaded, self.place, name, trials, seconds, parents, number
             )
@@ -265,6 +279,31 @@ class _Run:
         part["status"] = "InProgress"
         self._note_parts()
         return part
+
+    def _seconds_for_amt(self) -> float | None:
+        """A bound that AWS keeps even where nobody follows: the hours, and what the money pays for."""
+        budget, bounds = self.sweep.budget, []
+        if budget.hours is not None:
+            bounds.append(budget.hours * 3600 - self._elapsed())
+        if budget.usd is not None:
+            bounds.append((budget.usd - self._spent()) / self._rate(budget.parallel))
+        return max(60.0, min(bounds)) if bounds else None
+
+    def _rate(self, at_once: int) -> float:
+        """Dollars a second of so many trials, on the dearest of the machines they may get."""
+        prices = [self.block.price_of(kind) or 0.0 for kind in self.block.instance_types]
+        return at_once * self.block.instance_count * max(prices) / 3600
+
+    def _spent(self) -> float:
+        """Dollars, with what is in flight; that is counted from when it was seen to run."""
+        spent = 0.0
+        for trial in self.ledger.read_trials():
+            if trial.state == TrialState.RUNNING and trial.datetime_start is not None:
+                seconds = (datetime.now() - trial.datetime_start).total_seconds()
+                spent += max(0.0, seconds) * self._rate(1)
+            else:
+                spent += float(trial.user_attrs.get("cost_usd", 0.0))
+        return spent
 
     def _create_tuning_job(self, asked: dict[str, Any]) -> None:
         self.created[asked["HyperParameterTuningJobName"]] = time.monotonic()
@@ -344,6 +383,7 @@ class _Run:
                 if proposal is None:
                     break
                 self._look_up()
+                self._check_money()
                 self._create(self._write_down(proposal), flying)
             if not flying:
                 return not self._is_stopped()
@@ -447,7 +487,7 @@ class _Run:
             raise _Detached
         hours = self.sweep.budget.hours
         if hours and self.has_limit and self._elapsed() > hours * 3600:
-            raise _HoursUsedUp
+            raise _UsedUp("budget.hours", Outcome.OUT_OF_HOURS)
 
     def _call(self, ask: Callable[[], Any]) -> Any:
         """The answer; where AWS does not answer, asks again at the next interval for an hour."""
@@ -467,8 +507,18 @@ class _Run:
                     self.view.say("AWS answers again")
                 return answer
 
+    def _check_money(self) -> None:
+        """Once an interval: whether what runs would cost too much before it could be stopped."""
+        usd = self.sweep.budget.usd
+        if usd is None or not self.has_limit:
+            return
+        running = sum(t.state == TrialState.RUNNING for t in self.ledger.read_trials())
+        if self._spent() + self._rate(running) * SECONDS_TO_STOP >= usd:
+            raise _UsedUp("budget.usd", Outcome.OUT_OF_MONEY)
+
     def _wait(self) -> None:
         """One interval, left at once when a person asks; notes the time that has passed."""
+        self._check_money()
         until = time.monotonic() + self.block.poll_seconds
         while time.monotonic() < until:
             self._look_up()
@@ -491,12 +541,12 @@ class _Run:
         self.spent_before += max(0.0, until - since - (time.monotonic() - self.started))
         self.followed_until = time.time()
 
-    def _end_everything(self) -> None:
-        """After budget.hours: stops what runs on AWS and folds in what it has done."""
+    def _end_everything(self, cap: str) -> None:
+        """When a cap is reached: stops what runs on AWS and folds in what it has done."""
         self.has_limit = False  # the way out takes the time that it takes
         if not self._may_run_on_aws():
             return
-        self.view.say("budget.hours was used up: stopping the jobs on AWS")
+        self.view.say(f"{cap} was used up: stopping the jobs on AWS")
         self.ledger.set("stop_asked_at", time.time())
         self.ledger.set("stop_asked", True)
         for part in [p for p in self.parts if p["status"] not in jobs.TUNING_TERMINAL]:

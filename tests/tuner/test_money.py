@@ -1,0 +1,101 @@
+"""budget.usd is a hard cap, whatever is in flight; a price that nobody knows is not zero."""
+
+import random
+
+import pytest
+
+from tuner.backends import Outcome
+from tuner.backends import local as local_backend
+from tuner.backends.local import LocalBackend
+from tuner.errors import SweepError
+from tuner.ledger import Ledger
+from tuner.prices import user_prices
+from tuner.progress import PlainView
+from tuner.run_folder import RunFolder
+from tuner.sweep import load_sweep
+
+DEAR = 3600.0  # a dollar a second
+
+
+def spend(write_sweep, folder, usd, **blocks):
+    """Runs a sweep on a machine that costs a dollar a second; its outcome, its ledger."""
+    blocks["budget"] = blocks["budget"] | {"usd": usd}
+    loaded = load_sweep(write_sweep(**blocks, prices={"here": DEAR}))
+    run = RunFolder(folder)
+    run.claim(loaded)
+    ledger = Ledger.create(run.ledger_url(), loaded.sweep.name, loaded.direction)
+    return LocalBackend(loaded).run(ledger, run, PlainView()), ledger
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_sweep_overspends_by_less_than_a_poll_interval(seed, write_sweep, tmp_path):
+    """Trials of random length, one in two deaf to SIGTERM; `make chaos` does it 50 times."""
+    rng = random.Random(seed)
+    usd = rng.uniform(0.8, 2.0)
+    fixed = {"sleep": rng.uniform(0.05, 1.0), "mode": rng.choice(["well", "deaf"])}
+    outcome, ledger = spend(
+        write_sweep, tmp_path / "run", usd, fixed=fixed, budget={"trials": 100, "parallel": 2}
+    )
+    assert outcome is Outcome.OUT_OF_MONEY
+    spent = ledger.study.user_attrs["elapsed_seconds"] * DEAR / 3600
+    # What is beyond the interval is the writing down of two ends on a busy machine.
+    assert spent - usd < local_backend.POLL_SECONDS + 0.5
+    assert spent > 0.5 * usd
+
+
+def test_a_killed_sweep_does_not_get_its_money_back(write_sweep, tmp_path):
+    blocks = {"fixed": {"sleep": 0.2}, "budget": {"trials": 100, "parallel": 1}}
+    spend(write_sweep, tmp_path / "run", 2.0, **blocks)
+    before = len(Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials())
+    outcome, ledger = spend(write_sweep, tmp_path / "run", 2.0, **blocks)
+    assert outcome is Outcome.OUT_OF_MONEY
+    assert len(ledger.read_trials()) <= before + 1
+    outcome, ledger = spend(write_sweep, tmp_path / "run", 8.0, **blocks)
+    assert len(ledger.read_trials()) > before + 1
+
+
+def test_each_trial_says_its_share_of_what_the_machine_costs(write_sweep, tmp_path):
+    _, ledger = spend(write_sweep, tmp_path / "run", 100.0, budget={"trials": 2, "parallel": 2})
+    for trial in ledger.read_trials():
+        share = trial.user_attrs["wall_seconds"] * DEAR / 3600 / 2
+        assert trial.user_attrs["cost_usd"] == pytest.approx(share, abs=1e-5)
+
+
+def test_a_cap_without_a_price_is_refused_with_the_remedy(write_sweep, tuner):
+    done = tuner("plan", write_sweep(budget={"trials": 2, "usd": 5}))
+    assert done.returncode == 2
+    assert (
+        "budget.usd 5 cannot be kept: nobody has said what an hour of this machine" in done.stderr
+    )
+    assert "prices: {here: DOLLARS}" in done.stderr
+    done = tuner(
+        "plan", write_sweep(budget={"trials": 2, "usd": 5}, sagemaker={"role": "arn:aws:iam::1:role/x"}),
+        "--backend", "sagemaker",
+    )  # fmt: skip
+    assert "the price of ml.g4dn.xlarge is unknown" in done.stderr
+
+
+def test_the_users_own_table_is_read_and_the_sweep_goes_before_it(
+    write_sweep, tmp_path, monkeypatch
+):
+    table = tmp_path / "prices.yaml"
+    table.write_text("here: 1.5\nml.g4dn.xlarge: 0.7364\nml.other: 3\n")
+    monkeypatch.setenv("TUNER_PRICES", str(table))
+    sweep = load_sweep(write_sweep(prices={"here": 2.0})).sweep
+    assert sweep.prices == {"here": 2.0, "ml.g4dn.xlarge": 0.7364}
+    assert sweep.sagemaker.price_of("ml.g4dn.xlarge") == 0.7364
+    assert sweep.sagemaker.price_of("ml.p3.2xlarge") is None
+    own = load_sweep(write_sweep(sagemaker={"usd_per_hour": 0.5})).sweep
+    assert own.sagemaker.price_of("ml.g4dn.xlarge") == 0.5
+
+
+@pytest.mark.parametrize("text", ["- 1", "here: cheap", "here: 0", "here: true"])
+def test_a_table_that_is_none_is_said_with_its_line(text, tmp_path, monkeypatch):
+    table = tmp_path / "prices.yaml"
+    table.write_text(text)
+    monkeypatch.setenv("TUNER_PRICES", str(table))
+    with pytest.raises(SweepError, match=r"prices\.yaml"):
+        user_prices()
+    monkeypatch.setenv("TUNER_PRICES", str(tmp_path / "none.yaml"))
+    with pytest.raises(SweepError, match="is no file"):
+        user_prices()
