@@ -21,6 +21,7 @@ from tuner.errors import RunFolderError, SweepError, TunerError
 if TYPE_CHECKING:
     from train_script.tasks import Splits
     from tuner.ledger import Ledger
+    from tuner.progress import View
     from tuner.run_folder import RunFolder
     from tuner.sweep import LoadedSweep
 
@@ -164,6 +165,7 @@ def _work(
 ) -> None:
     """Runs a sweep, or helps, to its end; prints how it ended; `again` is what goes on with it."""
     from tuner.backends import BACKENDS, Outcome
+    from tuner.estimate import compared_with_truth
     from tuner.plan import trial_counts
     from tuner.points import Points
     from tuner.progress import make_view
@@ -176,6 +178,7 @@ def _work(
         view.say(
             f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger), loaded.sweep.backend)}"
         )
+        _say_estimate(view, loaded, ledger, folder)
         done = sum(t.state.is_finished() for t in ledger.read_trials())
         if others := at_work_here(ledger):
             view.say(f"beside process {', '.join(map(str, others.values()))}")
@@ -191,6 +194,8 @@ def _work(
     finally:
         view.close()
     _report_if_any(ledger, folder)
+    if outcome is Outcome.FINISHED and (compared := compared_with_truth(ledger)):
+        print(compared)
     if outcome is Outcome.STOPPED:
         print(f"{outcome.value}; `{_program()} {again}` goes on")
     if outcome is Outcome.DETACHED:
@@ -305,6 +310,22 @@ def doctor(run: Run) -> None:
 
 app.command()(report)
 app.command()(export)
+
+
+def _say_estimate(
+    view: "View", loaded: "LoadedSweep", ledger: "Ledger", folder: "RunFolder"
+) -> None:
+    """Before the first trial, where an earlier run tells how long it will take."""
+    from tuner.estimate import beforehand
+    from tuner.plan import all_trials
+    from tuner.points import Points
+
+    if loaded.sweep.backend != "local" or ledger.read_trials():
+        return
+    before = beforehand(loaded, folder.path, all_trials(loaded, Points(loaded, ledger)))
+    if before is not None:
+        view.say(f"it will take {before}")
+        ledger.set("estimate", before.as_fact() | {"elapsed_before": 0.0})
 
 
 def _report_if_any(ledger: "Ledger", folder: "RunFolder") -> None:

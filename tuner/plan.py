@@ -12,9 +12,12 @@ from rich.text import Text
 from train_script.tasks import Splits
 from tuner.aws import limits, request
 from tuner.backends.local import LocalBackend
+from tuner.estimate import beforehand
 from tuner.machine import gpu_names, usable_cores
 from tuner.points import Points
+from tuner.prices import HERE
 from tuner.progress import shown_value
+from tuner.run_folder import RUNS
 from tuner.sweep import LoadedSweep
 
 
@@ -78,6 +81,14 @@ def _facts(
         machines = f"{block.instance_count} x {' or '.join(block.instance_types)}"
         facts.add_row("at once, AWS", f"{sweep.budget.parallel}, each with {machines}")
         facts.add_row("cost, AWS", _most_it_can_cost(loaded, points))
+    if "local" in backends:
+        before = beforehand(loaded, RUNS / sweep.name, all_trials(loaded, points))
+        unknown = "not known before four trials have ended; no run here is like this one"
+        facts.add_row("time, here", str(before) if before else unknown)
+        if HERE not in sweep.prices:
+            facts.add_row(
+                "cost, here", f"unknown: no price of this machine (prices: {{{HERE}: ...}})"
+            )
     facts.add_row("hours", f"at most {sweep.budget.hours:g}" if sweep.budget.hours else "no limit")
     return facts
 
@@ -118,6 +129,13 @@ def _sagemaker(loaded: LoadedSweep, points: Points) -> list[RenderableType]:
         Syntax(json.dumps(asked, indent=2), "json", theme="ansi_light", background_color="default"),
         Text(f"the objective's regex reads {limits.example_line(loaded)}", style="dim"), *told,
     ]  # fmt: skip
+
+
+def all_trials(loaded: LoadedSweep, points: Points) -> int:
+    """The most trials that the sweep will run, confirmation runs among them."""
+    confirm = loaded.sweep.confirm
+    candidates = confirm.top + (points.default is not None) if confirm.top else 0
+    return points.search_total() + candidates * confirm.seeds
 
 
 WHERE = {"local": "here", "sagemaker": "AWS"}

@@ -1,5 +1,6 @@
 """The whole report in a few sentences, each with the section that it rests on."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from reports.advice import advice
@@ -116,11 +117,23 @@ def _what_it_took(table: TrialTable) -> str:
     if seconds:
         text += f", {minutes(seconds)} of trial time"
     if clock := as_number(table.facts.get("elapsed_seconds")):
-        text += f", {minutes(clock)} on the clock"
+        text += f", {minutes(clock)} on the clock{_estimated(table)}"
     priced = [t.cost_usd for t in table.trials if t.cost_usd is not None]
     if priced:
         text += f", {dollars(sum(priced))}"
     return f"{text}."
+
+
+def _estimated(table: TrialTable) -> str:
+    """What had been said of the time before it was over."""
+    said = table.facts.get("estimate")
+    if not isinstance(said, Mapping):
+        return ""
+    before, low, high = (as_number(said.get(key)) for key in ("elapsed_before", "low", "high"))
+    if before is None or low is None or high is None:
+        return ""
+    when = "beforehand" if before == 0 else f"after {minutes(before)}"
+    return f" (estimated {when}: {minutes(before + low)} to {minutes(before + high)})"
 
 
 def draw(data: dict[str, Any]) -> Drawing:

@@ -90,3 +90,38 @@ def test_nobody_takes_over_the_trial_of_a_living_worker(ledger):
     assert ledger.orphans(other.gone) == []
     ledger.release(trial)
     assert [t.number for t in ledger.orphans(other.gone)] == [0]
+
+
+def test_a_sweep_on_postgresql_is_run_shown_and_reported_and_hides_its_password(
+    write_sweep, tmp_path, tuner, postgres
+):
+    path = write_sweep(storage=postgres.url, name="shown", budget={"trials": 3, "parallel": 1})
+    done = tuner("run", path, "--out", tmp_path / "one")
+    assert done.returncode == 0, done.stderr
+    said = [done.stdout, tuner("status", tmp_path / "one").stdout]
+    said.append(tuner("doctor", tmp_path / "one").stdout)
+    assert "postgresql://me:***@127.0.0.1" in said[-1]
+    assert "holds 3 trials (3 complete)" in said[-1]
+    helped = tuner("worker", path, "--out", tmp_path / "two")  # another machine comes too late
+    assert helped.returncode == 0, helped.stderr
+    changed = tuner(
+        "worker", path, "--out", tmp_path / "three", "--set", "search.seed=5"
+    )  # another sweep of the same name
+    assert changed.returncode == 2
+    assert 'belongs to another sweep: search was not set, is {"seed": 5}' in changed.stderr
+    elsewhere = tuner("run", write_sweep(name="shown"), "--out", tmp_path / "one")
+    assert elsewhere.returncode == 2
+    assert "the sweep names no storage" in elsewhere.stderr
+    said += [helped.stdout, changed.stderr, elsewhere.stderr]
+    assert "secret-word" not in "".join(said)
+    for file in (tmp_path / "one").rglob("*"):
+        if file.is_file() and file.name != "storage.url":
+            assert b"secret-word" not in file.read_bytes(), file
+    assert (tmp_path / "one" / "storage.url").stat().st_mode & 0o077 == 0
+
+
+def test_an_address_that_is_none_is_refused_without_its_password(write_sweep, tuner):
+    done = tuner("plan", write_sweep(storage="mysql://me:hidden-word@db/x"))
+    assert done.returncode == 2
+    assert "storage 'mysql://me:***@db/x' is neither postgresql://USER@HOST/NAME" in done.stderr
+    assert "hidden-word" not in done.stdout + done.stderr

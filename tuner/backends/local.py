@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from tuner.backends.base import Outcome, totals_of
 from tuner.backends.making import Begun, Making
 from tuner.errors import LedgerLost, RunFolderError, SweepFailed
+from tuner.estimate import of_rest
 from tuner.ledger import Ledger
 from tuner.machine import gpu_names, usable_cores
 from tuner.output import Ending, TrialOutput
@@ -386,6 +387,17 @@ class _LocalRun:
         row.score = output.value if ending.outcome == "finished" else row.score
         self._remove_models()
         self.view.changed(row, self._totals())
+        self._say_estimate()
+
+    def _say_estimate(self) -> None:
+        """Once, when enough trials have ended: how long the whole will take, to be held against it."""
+        if "estimate" in self.ledger.study.user_attrs:
+            return
+        totals = self._totals()
+        rest = of_rest(self.loaded, self.ledger, totals.planned - totals.done)
+        if rest is not None:
+            self.view.say(f"the other {rest.trials} trials will take {rest}")
+            self.ledger.set("estimate", rest.as_fact() | {"elapsed_before": self._elapsed()})
 
     def _again(self, running: _Running) -> bool:
         """Lets a trial that was killed from outside go on from its checkpoint, a few times."""

@@ -1,0 +1,48 @@
+"""The estimate of time and cost: a range that holds, from runs that are alike, or none."""
+
+import numpy as np
+
+from tuner.estimate import estimate_of
+
+
+def test_nine_ranges_in_ten_hold_what_the_sweep_then_takes():
+    """Log-normal trial times with a factor of two between them, some known, the others still to come."""
+    rng = np.random.default_rng(7)
+    held = 0
+    for _ in range(300):
+        known, rest = int(rng.integers(8, 30)), int(rng.integers(5, 60))
+        seconds = rng.lognormal(4.0, 0.6, known + rest)
+        parallel = int(rng.integers(1, 4))
+        found = estimate_of(seconds[:known], rest, parallel, "them")
+        free = np.zeros(parallel)
+        for each in seconds[known:]:
+            free[free.argmin()] += each
+        held += found.low <= free.max() <= found.high
+    assert 0.8 <= held / 300 <= 0.97
+
+
+def test_the_price_of_the_machine_makes_money_of_it():
+    found = estimate_of([60.0] * 8, 10, 1, "them", price=6.0)
+    assert found.usd is not None
+    assert abs(found.usd[0] - 1.0) < 0.01
+    assert "$1.00 to $1.00" in str(found)
+    assert "10 min" in str(found)
+
+
+def test_a_second_run_like_the_first_is_told_how_long_it_takes(write_sweep, tmp_path, tuner):
+    blocks = {"fixed": {"sleep": 0.05}, "budget": {"trials": 6, "parallel": 1}}
+    path = write_sweep(**blocks)
+    planned = tuner("plan", path)
+    assert "not known before four trials have ended" in planned.stdout
+    assert "unknown: no price of this machine" in planned.stdout
+    first = tuner("run", path)
+    assert first.returncode == 0, first.stderr
+    assert "the other 2 trials will take" in first.stdout
+    assert "it took" in first.stdout
+    again = write_sweep(name="again", prices={"here": 2}, **blocks)
+    assert "from 6 trials of runs/toy), $0.00 to $0.00" in tuner("plan", again).stdout
+    second = tuner("run", again)
+    assert "it will take" in second.stdout
+    assert "beforehand the estimate was" in second.stdout
+    other = write_sweep(name="other", fixed={"sleep": 0.05}, budget={"trials": 6, "parallel": 2})
+    assert "no run here is like this one" in tuner("plan", other).stdout
