@@ -32,6 +32,8 @@ if options.mode == "parent":
     subprocess.Popen(["sleep", "600"])
 if options.mode == "daemon":  # a child that leaves the process group
     subprocess.Popen(["sleep", "601"], start_new_session=True)
+if options.mode == "eats":  # until the system kills it
+    eaten = [bytearray(b"x" * 10_000_000) for _ in range(200)]
 if options.mode == "hangs":
     time.sleep(600)
 if options.mode == "flood":

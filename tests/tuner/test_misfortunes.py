@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -53,11 +54,37 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", place], check=False)
 
 
-def start(path, out, **environment):
-    """`tuner run` in the background, its words in a pipe."""
+@pytest.fixture
+def little_memory():
+    """A control group of 700 MB; a process whose number is written to the file is in it."""
+    groups = Path("/sys/fs/cgroup")
+    parent = groups / "memory" if (groups / "memory").is_dir() else groups
+    group = parent / f"tuner-test-{os.getpid()}"
+    limit = "memory.max" if (groups / "cgroup.controllers").exists() else "memory.limit_in_bytes"
+    try:
+        group.mkdir()
+        (group / limit).write_text("700000000")
+    except OSError:
+        with suppress(OSError):
+            group.rmdir()
+        # Only root may make one, and a container may forbid it even to root.
+        pytest.skip("no control group can be made here")
+    yield group / "cgroup.procs"
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            group.rmdir()
+            break
+        except OSError:
+            time.sleep(0.1)
+
+
+def start(path, out, group=None):
+    """`tuner run` in the background, its words in a pipe; in a control group where one is given."""
+    enter = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', str(group)] if group else []
     return subprocess.Popen(
-        [sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(out)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment, text=True,
+        [*enter, sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(out)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -135,8 +162,26 @@ def test_a_trial_that_hangs_is_killed_and_has_failed(sweep_of):
 RATE = {"rate": {"choice": [0.001], "default": 0.001}}
 
 
+def test_a_trial_that_eats_the_memory_is_killed_by_the_system_and_the_sweep_goes_on(
+    write_sweep, tmp_path, little_memory
+):
+    path = write_sweep(
+        space={"mode": {"choice": ["eats", "well"]}} | RATE, budget={"trials": 2, "parallel": 1},
+        search={"sampler": "grid"},
+    )  # fmt: skip
+    process = start(path, tmp_path / "run", group=little_memory)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "was killed from outside (often the system's answer to memory running out)" in said
+    by_mode = {
+        t.params["mode"]: t for t in Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
+    }
+    assert by_mode["well"].state == TrialState.COMPLETE
+    assert by_mode["eats"].state == TrialState.FAIL
+    assert by_mode["eats"].user_attrs["kills"] == 3
+
+
 def test_a_trial_killed_from_outside_goes_on_twice_and_then_has_failed(sweep_of):
-    """As the system kills it when memory runs out."""
     _, ledger = sweep_of(
         space={"mode": {"choice": ["well", "killed"]}} | RATE, budget={"trials": 2, "parallel": 1},
         search={"sampler": "grid"},
