@@ -96,7 +96,8 @@ def run(
     Ctrl-C lets running trials save and ends; the same command goes on. A second Ctrl-C kills them.
     On SageMaker Ctrl-C only ends the following: the jobs go on until `tuner stop`.
 
-    Exit status: 0 done (or budget.hours or budget.usd used up), 1 no trial worked, 2 bad input, 130 stopped before the end.
+    Exit status: 0 done (or budget.hours or budget.usd used up), 1 no trial worked, 2 bad input, 130 stopped by Ctrl-C, 143
+    by SIGTERM or `tuner stop`.
 
     Examples:
       tuner run sweeps/demo.yaml
@@ -186,7 +187,8 @@ def _work(
             view.say(f"goes on after {done} trials; {open_} were cut off and go on now")
         elif done:
             view.say(f"goes on after {done} trials")
-        outcome = BACKENDS[loaded.sweep.backend](loaded).run(ledger, folder, view)
+        backend = BACKENDS[loaded.sweep.backend](loaded)
+        outcome = backend.run(ledger, folder, view)
     except BaseException:
         with suppress(TunerError):  # what is raised says what matters
             _report_if_any(ledger, folder)
@@ -206,7 +208,7 @@ def _work(
     print_best(ledger, folder)
     print(f"report: {folder.shown / 'report.html'}")
     if outcome in (Outcome.STOPPED, Outcome.DETACHED):
-        raise typer.Exit(130)
+        raise typer.Exit(128 + backend.stopped_by)
     if not ledger.best_first():
         print("error: no trial finished; the report shows why", file=sys.stderr)
         raise typer.Exit(1)

@@ -14,6 +14,8 @@ class Asked:
     """How often the sweep was asked to end."""
 
     times: int = 0
+    by: int = signal.SIGTERM
+    """The first signal that asked"""
 
 
 @contextmanager
@@ -22,6 +24,8 @@ def listening() -> Iterator[Asked]:
     asked = Asked()
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
+        if not asked.times:
+            asked.by = signum
         asked.times += 1
 
     before = {s: signal.signal(s, on_signal) for s in STOP_SIGNALS}

@@ -78,7 +78,8 @@ def test_ctrl_c_leaves_the_job_and_stop_ends_it_and_run_goes_on(
     aws_sweep, emulator, tmp_path, tuner, started
 ):
     path = aws_sweep(
-        fixed={"sleep": 1.0}, search=NO_DEFAULT, budget={"trials": 3, "parallel": 2},
+        fixed={"sleep": 1.0}, search=NO_DEFAULT | {"pruner": "none"},
+        budget={"trials": 3, "parallel": 2},
         space={"rate": {"float": [1e-5, 1e-1], "scale": "log"}},
     )  # fmt: skip
     process = started(path, tmp_path / "run")
@@ -113,7 +114,7 @@ def test_stop_while_followed_ends_the_sweep_and_starts_nothing_more(
     wait_for(process, "trial   1 started")
     assert "folds in what is done, and ends" in tuner("stop", tmp_path / "run").stdout
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said
+    assert process.returncode == 143, said
     ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
     assert {t.user_attrs["outcome"] for t in ledger.read_trials()} == {"interrupted"}
     assert len(emulator.service.tuning) == 1
@@ -188,7 +189,7 @@ def test_stopped_default_is_run_again_and_the_sweep_ends(
     wait_for(process, "[default]")
     assert "folds in what is done, and ends" in tuner("stop", tmp_path / "run").stdout
     process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 143
     done = tuner("run", path, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")

@@ -161,7 +161,7 @@ def test_second_run_is_refused_and_stop_ends_the_first(tuner, write_sweep, tmp_p
     assert f"running: process {first.pid}" in tuner("status", "toy").stdout
     assert f"stopped process {first.pid}" in tuner("stop", "toy").stdout
     first.communicate(timeout=30)
-    assert first.returncode == 130
+    assert first.returncode == 143
     assert "is not running" in tuner("stop", "toy").stdout
 
 

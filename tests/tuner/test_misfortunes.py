@@ -279,12 +279,12 @@ def test_a_second_signal_ends_at_once_and_says_so(write_sweep, tmp_path):
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert time.monotonic() - began < 10
 
 
 def test_a_second_run_is_refused_with_the_way_to_help(write_sweep, tmp_path, tuner):
-    path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 4, "parallel": 1})
+    path = write_sweep(fixed={"sleep": 1.0}, budget={"trials": 5, "parallel": 1})
     process = start(path, tmp_path / "run")
     until(process, "25%")
     second = tuner("run", path, "--out", tmp_path / "run")
@@ -295,7 +295,7 @@ def test_a_second_run_is_refused_with_the_way_to_help(write_sweep, tmp_path, tun
     assert helper.returncode == 0, helper.stderr
     process.communicate(timeout=60)
     trials = Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
-    assert [t.state for t in trials] == [TrialState.COMPLETE] * 4
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 5
     assert len({t.user_attrs["worker"] for t in trials}) == 2
 
 
@@ -315,5 +315,5 @@ def test_stop_ends_every_worker_of_this_machine(write_sweep, tmp_path, tuner):
     for process in (first, helper):
         with suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=30)
-        assert process.returncode == 130
+        assert process.returncode == 143
     assert json.loads((tmp_path / "run/report.json").read_text())

@@ -26,6 +26,9 @@ class Outcome(Enum):
 class Backend(Protocol):
     """Runs a sweep's trials into a ledger."""
 
+    stopped_by: int
+    """The signal that ended the last `run`, where one did"""
+
     def __init__(self, loaded: LoadedSweep) -> None: ...
 
     def problems(self) -> list[str]:

@@ -44,6 +44,7 @@ class LocalBackend:
 
     def __init__(self, loaded: LoadedSweep) -> None:
         self.loaded = loaded
+        self.stopped_by = int(signal.SIGTERM)
 
     def problems(self) -> list[str]:
         """More trials at once than cores, and a cap on money without a price."""
@@ -78,7 +79,9 @@ class LocalBackend:
     def run(self, ledger: Ledger, folder: RunFolder, view: View) -> Outcome:
         """Runs the search, then the confirmation; see `Backend.run`."""
         with listening() as asked:
-            return _LocalRun(self, ledger, folder, view, asked).run()
+            outcome = _LocalRun(self, ledger, folder, view, asked).run()
+            self.stopped_by = asked.by
+            return outcome
 
 
 @dataclass

@@ -5,6 +5,7 @@ is asked for, so a process killed at any moment finds its jobs again, and none i
 """
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ class SageMakerBackend:
 
     def __init__(self, loaded: LoadedSweep) -> None:
         self.loaded = loaded
+        self.stopped_by = int(signal.SIGTERM)
 
     def problems(self) -> list[str]:
         """AMT's limits and rules, the role, the script's folder; no call to AWS."""
@@ -76,7 +78,9 @@ class SageMakerBackend:
             noted = ledger.study.user_attrs.get("aws", {})
             aws = connect(self.loaded.sweep.sagemaker.region or noted.get("region"))
             _check_place(ledger, aws)
-            return _Run(self.loaded, ledger, folder, view, asked, aws).run()
+            outcome = _Run(self.loaded, ledger, folder, view, asked, aws).run()
+            self.stopped_by = asked.by
+            return outcome
 
     @staticmethod
     def stop(ledger: Ledger, folder: RunFolder) -> str:
