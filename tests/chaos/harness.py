@@ -69,7 +69,7 @@ class Told:
     hit: str
     same: bool
     differences: list[str]
-    repeated: int
+    repeated: int | None
     """The most evaluations that one trial computed again"""
     seconds: float
 
@@ -160,13 +160,10 @@ def compared(whole: list[dict[str, Any]], other: list[dict[str, Any]]) -> Iterab
                 yield f"trial {a['number']} {key}: {b.get(key)!r}, not {a.get(key)!r}"
 
 
-def repeated(out: Path) -> int:
-    """How many evaluations a toy trial computed more than once, at most."""
-    most = 0
-    for log in out.glob("trials/*/work.log"):
-        lines = log.read_text().split()
-        most = max(most, len(lines) - len(set(lines)))
-    return most
+def repeated(out: Path) -> int | None:
+    """How many evaluations a toy trial computed more than once, at most; None for other scripts."""
+    logs = [log.read_text().split() for log in out.glob("trials/*/work.log")]
+    return max((len(lines) - len(set(lines)) for lines in logs), default=None)
 
 
 def try_moment(
@@ -212,7 +209,8 @@ def table(title: str, seconds: float, told: list[Told]) -> list[str]:
     for target in TARGETS:
         part = [t for t in told if t.target == target]
         hit = sum(not t.hit.startswith("nothing") for t in part)
-        most = max((t.repeated for t in part), default=0)
+        counted = [t.repeated for t in part if t.repeated is not None]
+        most = max(counted, default="–")
         lines.append(f"| {target} | {len(part)} | {hit} | {sum(t.same for t in part)} | {most} |")
     return lines
 

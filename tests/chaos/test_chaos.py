@@ -11,7 +11,7 @@ def test_a_killed_sweep_run_again_has_the_ledger_of_a_whole_one(tmp_path):
     blocks = TOY | {"budget": {"trials": 6, "parallel": 1}}
     _, told = campaign(blocks, tmp_path / "toy", moments=3, seed=5)
     assert [each.differences for each in told] == [[], [], []]
-    assert max(each.repeated for each in told) <= 1  # the work since its last checkpoint
+    assert all(each.repeated in (0, 1) for each in told)  # the work since its last checkpoint
 
 
 @pytest.mark.timeout(280)
