@@ -36,6 +36,11 @@ if options.mode == "eats":  # until the system kills it
     eaten = [bytearray(b"x" * 10_000_000) for _ in range(200)]
 if options.mode == "hangs":
     time.sleep(600)
+if options.mode == "bar":  # progress on one line that never ends
+    for number in range(20):
+        print(f"\r{number:3d} %", end="", flush=True)
+        time.sleep(0.1)
+    print()
 if options.mode == "flood":
     for number in range(30_000):
         print(f"line {number} " + "x" * 90)
@@ -89,6 +94,10 @@ for i in range(len(before) + 1, options.evaluations + 1):
     elif options.mode == "deep":
         print('{"score": 1.0, "a": ' + "[" * 100_000, flush=True)
         print(json.dumps({"score": value}), flush=True)
+    elif options.mode == "huge":  # a number that no float can hold
+        print(f'{{"score": 1{"0" * 400}, "fraction": {fraction}}}', flush=True)
+    elif options.mode == "nests":
+        print(f'{{"score": {value}, "a": {"[" * 500}{"]" * 500}}}', flush=True)
     elif options.mode == "binary":
         sys.stdout.buffer.write(b"\xff\xfe\x00" * 20 + b"\n")
         print(

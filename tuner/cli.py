@@ -16,7 +16,7 @@ from train_script.errors import ScriptError
 from tuner.cli_exchange import bring, export
 from tuner.cli_report import report
 from tuner.cli_results import Run, fetch_winner, load_ledger, print_best, write_report_of
-from tuner.errors import RunFolderError, SweepError, TunerError
+from tuner.errors import LedgerLost, RunFolderError, SweepError, TunerError
 
 if TYPE_CHECKING:
     from train_script.tasks import Splits
@@ -189,6 +189,8 @@ def _work(
             view.say(f"goes on after {done} trials")
         backend = BACKENDS[loaded.sweep.backend](loaded)
         outcome = backend.run(ledger, folder, view)
+    except LedgerLost:  # without it there is nothing to report on
+        raise
     except BaseException:
         with suppress(TunerError):  # what is raised says what matters
             _report_if_any(ledger, folder)
@@ -420,7 +422,10 @@ def _program() -> str:
 def _retype(sweep: Path, settings: list[str] | None, out: Path | None) -> str:
     import shlex
 
-    words = [str(sweep), *(w for s in settings or [] for w in ("--set", s))]
+    from tuner.storage import masked
+
+    hidden = [f"storage={masked(s[8:])}" if s.startswith("storage=") else s for s in settings or []]
+    words = [str(sweep), *(w for s in hidden for w in ("--set", s))]
     return shlex.join(words + (["--out", str(out)] if out else []))
 
 

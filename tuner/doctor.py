@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +61,21 @@ def _whole_file(folder: RunFolder) -> Iterator[Finding]:
     path = folder.path / "study.db"
     if not path.is_file():
         return
+    if path.with_name("study.db-journal").exists():
+        yield Finding(
+            NOTE,
+            f"{path} is being written to, or its last write was cut off, which whoever opens it next "
+            "takes back; so it was not checked as a whole",
+        )
+        return
     try:
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
             said = [row[0] for row in database.execute("PRAGMA quick_check(3)")]
+    except sqlite3.OperationalError as exc:
+        if "locked" in str(exc):
+            yield Finding(NOTE, f"{path} is being written to, so it was not checked as a whole")
+            return
+        said = [str(exc)]
     except sqlite3.Error as exc:
         said = [str(exc)]
     if said != ["ok"]:

@@ -5,6 +5,7 @@ TunerError               the exit status is 2 where the user can mend it, else 1
 ├── RunFolderError       a run folder that cannot be used
 ├── SweepFailed          the sweep ran and has no result
 └── LedgerLost           the ledger's database is away, full or damaged
+    └── LedgerAway       it was away at a call that must not be made twice
 """
 
 from collections.abc import Iterable
@@ -38,3 +39,7 @@ class LedgerLost(TunerError):
     """The ledger's database does not answer any more; what it holds is safe."""
 
     exit_status = 1
+
+
+class LedgerAway(LedgerLost):
+    """The database did not answer, and whether it did what it was asked to has to be looked up."""

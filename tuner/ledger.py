@@ -5,6 +5,7 @@ is a user attribute; `docs/ledger.md` lists them all.
 """
 
 import json
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -15,7 +16,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.errors import RunFolderError
+from tuner.errors import LedgerAway, RunFolderError
 from tuner.space import Point
 from tuner.storage import Patience, PatientStorage, masked
 
@@ -26,6 +27,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 ON_AWS = ("training_job", "tuning_job")
+TRIES_TO_CREATE = 5
 
 
 class Ledger:
@@ -37,15 +39,21 @@ class Ledger:
     @classmethod
     def create(cls, url: str, name: str, direction: Literal["maximize", "minimize"]) -> "Ledger":
         """The ledger at `url` (SQLAlchemy's form), made where there is none."""
-        try:
-            study = optuna.create_study(
-                storage=PatientStorage(url), study_name=name, direction=direction,
-                load_if_exists=True,
-            )  # fmt: skip
-        except Exception as exc:  # each database has errors of its own
-            raise RunFolderError(
-                f"ledger {masked(url)} cannot be opened: {_first_line(exc)}"
-            ) from exc
+        for attempt in range(TRIES_TO_CREATE):
+            try:
+                study = optuna.create_study(
+                    storage=PatientStorage(url), study_name=name, direction=direction,
+                    load_if_exists=True,
+                )  # fmt: skip
+                break
+            except Exception as exc:  # each database has errors of its own
+                # Workers that begin at the same moment make the tables at the same moment.
+                if attempt < TRIES_TO_CREATE - 1 and _is_a_race(exc):
+                    time.sleep(0.3 * (attempt + 1))
+                    continue
+                raise RunFolderError(
+                    f"ledger {masked(url)} cannot be opened: {_first_line(exc)}"
+                ) from exc
         study.set_user_attr("schema", SCHEMA)
         return cls(study)
 
@@ -89,7 +97,8 @@ class Ledger:
         """A new running trial at this point, with all its attributes in one transaction.
 
         So a process killed at any moment leaves either no trial or one that can be run again.
-        `of_sampler` is what Optuna's sampler wants to find there later.
+        `of_sampler` is what Optuna's sampler wants to find there later. LedgerAway where the
+        database does not answer: then the trial may be there or not.
         """
         template = create_trial(
             state=TrialState.RUNNING,
@@ -99,7 +108,28 @@ class Ledger:
             system_attrs=dict(of_sampler or {}),
         )
         template.datetime_start = datetime.now()
-        return self._handle(self.study._storage.create_new_trial(self.study._study_id, template))
+        with self.patience.none():  # made twice, it would be one trial too many
+            number = self.study._storage.create_new_trial(self.study._study_id, template)
+        return self._handle(number)
+
+    def start_job(
+        self, point: Point, distributions: Mapping[str, Any], attributes: Mapping[str, Any]
+    ) -> FrozenTrial:
+        """As `start_at`, for a trial with a `training_job`: waits while the database is away.
+
+        A job is one trial, so it is looked for before it is written down again.
+        """
+        name = attributes["training_job"]
+        while True:
+            for trial in reversed(self.read_trials()):
+                if trial.user_attrs.get("training_job") == name:
+                    return trial
+            try:
+                number = self.start_at(point, distributions, attributes).number
+            except LedgerAway:
+                time.sleep(0.2)
+            else:
+                return self.read_trials()[number]
 
     def _handle(self, trial_id: int) -> optuna.Trial:
         self.study.sampler = optuna.samplers.RandomSampler()  # nothing is left to be sampled
@@ -117,20 +147,20 @@ class Ledger:
 
     # A trial that was cut off keeps its number: its next worker goes on with it.
 
-    def orphans(self, gone: Callable[[str], bool]) -> list[FrozenTrial]:
-        """Trials that were released, or whose worker is gone; oldest first. `gone` says which are."""
+    def orphans(self, nobodys: Callable[[FrozenTrial], bool]) -> list[FrozenTrial]:
+        """Trials that were released, and running ones that `nobodys` is true of; oldest first."""
         return [
-            t for t in self.read_trials()
-            if not set(ON_AWS) & set(t.user_attrs) and "arguments" in t.user_attrs
-            and (
-                (t.state == TrialState.WAITING and is_interrupted(t))
-                or (t.state == TrialState.RUNNING and gone(str(t.user_attrs.get("worker", ""))))
-            )
+            t for t in self.in_flight()
+            if not set(ON_AWS) & set(t.user_attrs)
+            and (is_interrupted(t) if t.state == TrialState.WAITING else nobodys(t))
         ]  # fmt: skip
 
     def in_flight(self) -> list[FrozenTrial]:
-        """Trials that run, here or elsewhere, and released ones."""
-        return [t for t in self.read_trials() if not t.state.is_finished()]
+        """Trials that run, here or elsewhere, and released ones; not what others have enqueued."""
+        return [
+            t for t in self.read_trials()
+            if not t.state.is_finished() and "arguments" in t.user_attrs
+        ]  # fmt: skip
 
     def take(self, orphan: FrozenTrial, worker: str) -> optuna.Trial:
         """The orphan as a running trial of this worker."""
@@ -173,6 +203,12 @@ class Ledger:
         backend = getattr(self.study._storage, "_backend", None)
         return backend.patience if isinstance(backend, PatientStorage) else Patience()
 
+    def close(self) -> None:
+        """Gives the database's connections back."""
+        backend = getattr(self.study._storage, "_backend", None)
+        if isinstance(backend, PatientStorage):
+            backend.close()
+
     def set(self, key: str, value: Any) -> None:
         """A fact about the whole run."""
         self.study.set_user_attr(key, value)
@@ -200,6 +236,12 @@ def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     for trial in trials:
         kept.setdefault(json.dumps(trial.params, sort_keys=True), trial)
     return list(kept.values())
+
+
+def _is_a_race(exc: BaseException) -> bool:
+    """Whether another process was faster at making the same table, row or study."""
+    words = f"{exc} {exc.__cause__ or ''}".lower()
+    return any(sign in words for sign in ("already exists", "unique", "locked", "duplicate"))
 
 
 def _first_line(exc: Exception) -> str:

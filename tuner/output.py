@@ -10,6 +10,10 @@ from optuna.trial import TrialState
 
 from tuner.processes import describe_exit, metric_pattern
 
+LONGEST_VALUE = 2_000
+DEEPEST = 20
+"""What the ledger keeps of a script's record: values of so many characters and brackets"""
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -38,6 +42,7 @@ class TrialOutput:
         value = self._objective_in(line, record)
         if value is None:
             return False
+        record = {key: each for key, each in record.items() if _can_be_kept(each)}
         self.value = value
         if record.get("final"):
             self.final = record
@@ -104,7 +109,7 @@ class TrialOutput:
         """The objective that a line reports: of its JSON object, else where the regex finds it."""
         value = record.get(self.metric)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            return _as_float(value)
         found = None if record else metric_pattern(self.metric).search(line)
         return float(found.group(1)) if found else None
 
@@ -117,6 +122,14 @@ def _share_done(record: Mapping[str, Any]) -> float | None:
     return None
 
 
+def _as_float(value: float) -> float:
+    """The number; one with more digits than a float can hold is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def _json_object(line: str) -> dict[str, Any]:
     """The line's JSON object; empty for a line that holds the metric in another form."""
     try:
@@ -124,3 +137,15 @@ def _json_object(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def _can_be_kept(value: Any) -> bool:
+    """Whether a value is small and flat enough for a database's row and a report's table."""
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    try:
+        # Brackets within a text count too; what is lost by that is a long text.
+        text = json.dumps(value)
+    except (RecursionError, ValueError):
+        return False
+    return len(text) <= LONGEST_VALUE and text.count("[") + text.count("{") <= DEEPEST

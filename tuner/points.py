@@ -12,7 +12,6 @@ import numpy as np
 import optuna
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import qmc
 
 from tuner.ledger import FINISHED, Ledger, distinct, same_point
 from tuner.space import Point
@@ -163,6 +162,8 @@ class Points:
 
     def _space_filling_point(self, index: int) -> Point:
         """Point `index` of a scrambled Sobol sequence (Owen 1998), the same for the same seed."""
+        from scipy.stats import qmc  # loads for a second, which `tuner status` does not need
+
         sobol = qmc.Sobol(len(self.space.parameters), scramble=True, rng=self.search.seed)
         if index:
             sobol.fast_forward(index)

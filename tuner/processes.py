@@ -4,7 +4,6 @@ Two threads per process copy its output into log files, and what may be an evalu
 Whoever owns the queue sees every event in order and in one thread.
 """
 
-import codecs
 import os
 import queue
 import re
@@ -25,11 +24,15 @@ import psutil
 
 TAIL_LINES = 20
 LINE_LIMIT = 1_000_000
+READ_BYTES = 65_536
 KILL_AFTER_SECONDS = 30.0
 LOG_LIMIT = 50_000_000
 SECRET = re.compile(
-    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|PASS|KEY|CREDENTIALS?)(_|$)", re.IGNORECASE
-)
+    r"TOKEN(_|$)|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(^|_|PG)PASS(_|$)|(^|_)PWD$"
+    r"|(^|_|API|ACCESS|PRIVATE)KEY(_|$)", re.IGNORECASE
+)  # fmt: skip
+PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^/\s]+)@")
+NO_SECRET = frozenset({"PWD", "OLDPWD"})
 SHORTEST_SECRET = 8
 NUMBER = r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|-?[Ii]nf(?:inity)?|[Nn]a[Nn])"
 
@@ -115,24 +118,25 @@ class TrialProcess:
             os.killpg(self.process.pid, number)
 
     def _read(self, stream: IO[bytes], log: str, is_stdout: bool) -> None:
-        decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+        masker, lines = Masker(self.secrets), _Lines()
         with stream, _Log(self, log) as file:
-            within = False  # inside a line too long to be an evaluation
-            while chunk := stream.readline(LINE_LIMIT):
+            # As it comes, not line by line: a progress bar that never ends its line is alive.
+            while chunk := stream.read1(READ_BYTES):  # type: ignore[attr-defined]
                 self.spoke_at = time.monotonic()
-                for secret in self.secrets:
-                    chunk = chunk.replace(secret, b"***")
-                file.write(chunk)
-                whole = chunk.endswith(b"\n") or len(chunk) < LINE_LIMIT
-                skip, within = within or not whole, not whole
-                if skip:
-                    continue
-                line = decode(chunk).rstrip("\r\n")
-                if not is_stdout:
-                    if line.strip():
-                        self.stderr_tail.append(line)
-                elif self.marker in line:
-                    self.events.put(Event(self.number, line=line))
+                self._take(masker.feed(chunk), file, lines, is_stdout)
+            self._take(masker.rest(), file, lines, is_stdout)
+            self._take(b"\n" if lines.is_within else b"", None, lines, is_stdout)
+
+    def _take(self, text: bytes, file: "_Log | None", lines: "_Lines", is_stdout: bool) -> None:
+        """Some output without secrets: into the log, its whole lines to whom they concern."""
+        if file is not None:
+            file.write(text)
+        for line in lines.feed(text):
+            if not is_stdout:
+                if line.strip():
+                    self.stderr_tail.append(line)
+            elif self.marker in line:
+                self.events.put(Event(self.number, line=line))
 
     def _wait(self, readers: Sequence[threading.Thread]) -> None:
         status = self.process.wait()
@@ -201,27 +205,115 @@ def processes_of(checkpoint_dir: str) -> list[psutil.Process]:
     return found
 
 
-def end_processes_of(checkpoint_dir: str) -> int:
-    """Ends what an earlier worker's trial left running, so that it can save; how many there were."""
-    left = processes_of(checkpoint_dir)
-    for process in left:
-        with suppress(psutil.Error):
-            process.terminate()
-    _, deaf = psutil.wait_procs(left, timeout=KILL_AFTER_SECONDS)
-    for process in deaf:
-        with suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(deaf, timeout=5)
-    return len(left)
+class Leftover:
+    """What a worker that is gone left running of a trial: asked to save, and killed if it does not.
+
+    Nothing here waits; whoever needs the trial's folder looks at `is_gone` until it is so.
+    """
+
+    def __init__(self, checkpoint_dir: str) -> None:
+        self.processes = processes_of(checkpoint_dir)
+        self.found = bool(self.processes)
+        self.asked_at = time.monotonic()
+        for process in self.processes:
+            with suppress(psutil.Error):
+                process.terminate()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing is left of it; kills what had its time to save."""
+        self.processes = [p for p in self.processes if _is_there(p)]
+        if self.processes and time.monotonic() - self.asked_at > KILL_AFTER_SECONDS:
+            self.kill()
+        return not self.processes
+
+    def kill(self) -> None:
+        """SIGKILL, now."""
+        for process in self.processes:
+            with suppress(psutil.Error):
+                process.kill()
+
+
+def _is_there(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+class Masker:
+    """Replaces secrets in a stream of bytes, also where one is cut by the end of a chunk."""
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self.secrets = secrets
+        self.longest = max(map(len, secrets), default=1)
+        self._kept = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What can be shown so far; the beginning of what may become a secret is kept back."""
+        if not self.secrets:
+            return chunk
+        text = self._masked(self._kept + chunk)
+        # A secret has no line break within, so none is open where a line has ended.
+        whole = max(text.rfind(b"\n") + 1, len(text) - self.longest + 1, 0)
+        self._kept = text[whole:]
+        return text[:whole]
+
+    def rest(self) -> bytes:
+        """What was kept back, at the end of the stream."""
+        kept, self._kept = self._kept, b""
+        return kept
+
+    def _masked(self, text: bytes) -> bytes:
+        for secret in self.secrets:
+            text = text.replace(secret, b"***")
+        return text
+
+
+class _Lines:
+    """Cuts a stream into lines; one too long to be an evaluation is left out."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    @property
+    def is_within(self) -> bool:
+        """Whether a line has begun and not ended."""
+        return self._size > 0
+
+    def feed(self, text: bytes) -> list[str]:
+        """The lines that this ends."""
+        found = []
+        *ended, rest = text.split(b"\n")
+        for piece in ended:
+            self._add(piece)
+            if self._size <= LINE_LIMIT:
+                found.append(b"".join(self._parts).decode("utf-8", "replace").rstrip("\r"))
+            self._parts, self._size = [], 0
+        self._add(rest)
+        return found
+
+    def _add(self, piece: bytes) -> None:
+        if not piece:
+            return
+        self._size += len(piece)
+        if self._size <= LINE_LIMIT:
+            self._parts.append(piece)
+        else:
+            self._parts = []
 
 
 def secrets_in(environment: Mapping[str, str]) -> list[bytes]:
-    """The values that must not be written anywhere: those of variables that are named like secrets."""
-    found = {
-        value.encode("utf-8", "surrogateescape")
-        for name, value in environment.items()
-        if SECRET.search(name) and len(value) >= SHORTEST_SECRET
-    }
+    """The values that must not be written anywhere: those of variables that are named like secrets.
+
+    Of one with several lines, as a private key has, each line is one. So is a password in an address.
+    """
+    found = set()
+    for name, value in environment.items():
+        words = PASSWORD_IN_ADDRESS.findall(value)
+        if SECRET.search(name) and name not in NO_SECRET:
+            words += [line.strip() for line in value.splitlines()]
+        found |= {w.encode("utf-8", "surrogateescape") for w in words if len(w) >= SHORTEST_SECRET}
     return sorted(found, key=len, reverse=True)
 
 

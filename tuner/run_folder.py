@@ -1,7 +1,7 @@
 """A run's folder: its ledger, its data, its trials and its lock.
 
 runs/NAME/  sweep.json  study.db  data/  trials/0007/{stdout.log, stderr.log, model/, output/}
-            report.html  report.json  run.lock  turn.lock  storage.url (where the ledger is elsewhere)
+            report.html  report.json  run.lock  study.db.turn  storage.url (where the ledger is elsewhere)
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from tuner.sweep import LoadedSweep, load_whole
 from tuner.yaml_lines import parse_yaml, read_file
 
 RUNS = Path("runs")
-LEFT_ALONE = ("run.lock", "turn.lock", "study.db", "storage.url")
+LEFT_ALONE = ("run.lock", "study.db.turn", "study.db", "storage.url")
 
 
 class RunFolder:
@@ -70,7 +70,8 @@ class RunFolder:
         self.claim_as(loaded.sweep.name, loaded.identity())
         storage, before = loaded.sweep.storage, self.ledger_url()
         if storage and storage != before:
-            if (self.path / "study.db").exists() or (self.path / "storage.url").exists():
+            has_one = (self.path / "study.db").exists() or (self.path / "storage.url").exists()
+            if has_one and masked(storage) != masked(before):  # a new password is no other database
                 raise RunFolderError(
                     f"the ledger of {self.shown} is {masked(before)}, not {masked(storage)}; "
                     "choose another folder with --out"
@@ -123,9 +124,8 @@ class RunFolder:
                 f"{self.shown} is not empty and not a run folder (it has {others[0]}); "
                 "choose another with --out"
             )
-        part = self.sweep_file.with_suffix(".part")
-        part.write_text(json.dumps({"schema": 1, "name": name, "sweep": identity}, indent=2) + "\n")
-        os.replace(part, self.sweep_file)
+        text = json.dumps({"schema": 1, "name": name, "sweep": identity}, indent=2) + "\n"
+        write_private(self.sweep_file, text)
 
     def prepare_data(self, splits: Splits | None) -> dict[str, Any] | None:
         """Writes the splits once; the facts about them. RunFolderError where the data has changed."""
@@ -188,10 +188,16 @@ class RunFolder:
 
 def write_private(path: Path, text: str) -> None:
     """Writes a file that only its owner can read, at no moment anybody else."""
-    part = path.with_name(path.name + ".part")
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    os.replace(part, path)
+    # mkstemp: nobody else's name, and readable by its owner alone.
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(handle, "w") as file:
+            file.write(text)
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
 
 
 def find_run(name: str) -> RunFolder:

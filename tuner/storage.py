@@ -15,11 +15,17 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tuner.errors import LedgerLost
+from tuner.errors import LedgerAway, LedgerLost
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 600.0
-SQLITE_WAIT_SECONDS = 30.0
+SQLITE_WAIT_SECONDS = 2.0
+"""What SQLite waits by itself for a lock; then patience, which can be stopped, waits on"""
+SILENCE = {
+    "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}  # fmt: skip
+"""So that a PostgreSQL whose machine has vanished is noticed within half a minute"""
 SCHEMES = ("sqlite:///", "postgresql://")
 HOPELESS = {
     "disk is full": "the disk is full; free some space",
@@ -41,6 +47,18 @@ class Patience:
     seconds: float = PATIENCE_SECONDS
     say: Callable[[str], None] = lambda text: None
     stop: Callable[[], bool] = lambda: False
+    seconds_to_stop: float = 5.0
+    """For so long it is waited all the same, for what passes while the last things are written"""
+    waits: bool = True
+
+    @contextmanager
+    def none(self) -> Iterator[None]:
+        """For what must not be done twice: LedgerAway at once, and the caller finds out what is."""
+        before, self.waits = self.waits, False
+        try:
+            yield
+        finally:
+            self.waits = before
 
     def through(self, name: str, call: Callable[[], T]) -> T:
         """What `call` returns, tried again while its database is away; LedgerLost where that lasts."""
@@ -51,16 +69,19 @@ class Patience:
             except (StorageInternalError, SQLAlchemyError) as exc:
                 words = _words(exc)
                 lost = next((why for sign, why in HOPELESS.items() if sign in words.lower()), None)
-                if lost is None and self.stop():
+                waited = time.monotonic() - began
+                if lost is None and waited >= self.seconds_to_stop and self.stop():
                     lost = f"it does not answer ({words})"
-                if lost is None and time.monotonic() - began > self.seconds:
+                if lost is None and waited > self.seconds:
                     lost = f"it has not answered for {self.seconds / 60:.0f} min ({words})"
                 if lost is not None:
                     raise LedgerLost(
                         f"the ledger {name} is lost to this process: {lost}. "
                         "Nothing that it holds is lost; the same command goes on"
                     ) from exc
-                if not told and time.monotonic() - began > 1.0:
+                if not self.waits:
+                    raise LedgerAway(f"the ledger {name} does not answer: {words}") from exc
+                if not told and waited > 1.0:
                     told = True
                     self.say(
                         f"the ledger does not answer; trials run on and it is waited for: {words}"
@@ -76,64 +97,118 @@ class Patience:
 class PatientStorage(RDBStorage):
     """Optuna's storage; every call of it waits while the database is away.
 
-    A call whose answer was lost is made again, and so may happen twice. That is harmless: a trial
-    that ended twice has one end (`Ledger.finish`), one that was made twice is an orphan and runs.
+    A call whose answer was lost is made again, and so may happen twice. That is harmless for all
+    but making a trial (see `Patience.none`): a trial that ended twice has one end (`Ledger.finish`).
     """
 
     def __init__(self, url: str) -> None:
         self.shown = masked(url)
         self.patience = Patience()
-        if url.startswith("sqlite"):
-            options: dict[str, Any] = {"connect_args": {"timeout": SQLITE_WAIT_SECONDS}}
-        else:
-            options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
-        super().__init__(driver_url(url), engine_kwargs=options)
+        super().__init__(driver_url(url), engine_kwargs=_engine_options(url))
+
+    def close(self) -> None:
+        """Gives the connections back; the storage opens new ones where it is used again."""
+        self.remove_session()
+        self.engine.dispose()
 
 
 def _patient(name: str) -> Callable[..., Any]:
-    method = getattr(RDBStorage, name)
-
     def call(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
-        return self.patience.through(self.shown, lambda: method(self, *args, **kwargs))
+        method = getattr(super(PatientStorage, self), name)
+        return self.patience.through(self.shown, lambda: method(*args, **kwargs))
 
-    call.__name__, call.__doc__ = name, method.__doc__
+    call.__name__, call.__doc__ = name, getattr(RDBStorage, name).__doc__
     return call
 
 
-for _name in sorted(BaseStorage.__abstractmethods__):
+WAITING = sorted(
+    BaseStorage.__abstractmethods__
+    | {"_create_new_trial", "_get_best_trial_id", "_get_trials", "_set_trial_param"}
+    | {"get_trial_id_from_study_id_trial_number"}
+)
+"""What waits: all that a storage has, and what Optuna's cache in front of it calls instead"""
+for _name in WAITING:
     setattr(PatientStorage, _name, _patient(_name))
 
 
-class Turn:
-    """One worker at a time decides what to run next; a dead worker's turn ends with it."""
+class Busy(Exception):
+    """Another worker has the turn; it is soon free."""
 
-    def __init__(self, url: str, study: str, folder: Path, patience: Patience) -> None:
-        self.url, self.folder, self.patience = url, folder, patience
+
+class Turn:
+    """One worker at a time decides what to run next; a dead worker's turn ends with it.
+
+    The lock lies beside an SQLite file, whoever uses it; in PostgreSQL it is the database's own.
+    """
+
+    def __init__(self, url: str, study: str, patience: Patience) -> None:
+        self.url, self.patience = url, patience
         self.key = zlib.crc32(f"tuner {study}".encode())
-        self.engine = None
-        if not url.startswith("sqlite"):
-            self.engine = sqlalchemy.create_engine(driver_url(url), poolclass=NullPool)
+        self.engine: sqlalchemy.Engine | None = None
+        self.connection: sqlalchemy.Connection | None = None
+        if url.startswith("sqlite"):
+            self.file = Path(url.removeprefix("sqlite:///") + ".turn")
+        else:
+            options = _engine_options(url) | {"pool_pre_ping": False}
+            self.engine = sqlalchemy.create_engine(driver_url(url), poolclass=NullPool, **options)
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Waits for the turn and holds it."""
+        """Holds the turn; Busy where another worker has it. Never waits for one."""
         if self.engine is None:
-            with (self.folder / "turn.lock").open("a") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with self._lock_file():
                 yield
             return
-        connection = self.patience.through(masked(self.url), self._lock)
+        self.connection = self.patience.through(masked(self.url), self._lock)
         try:
             yield
         finally:
             with suppress(SQLAlchemyError):  # the lock goes with the connection
-                connection.close()
+                self.connection.close()
+            self.connection = None
+
+    def check(self) -> None:
+        """LedgerAway where the turn was lost, as when the database was started anew meanwhile."""
+        if self.connection is not None:
+            try:
+                self.connection.execute(sqlalchemy.text("SELECT 1"))
+            except SQLAlchemyError as exc:
+                raise LedgerAway(f"{masked(self.url)} does not answer: {_words(exc)}") from exc
+
+    @contextmanager
+    def _lock_file(self) -> Iterator[None]:
+        try:
+            file = self.file.open("a")
+        except OSError as exc:
+            raise LedgerLost(
+                f"{self.file} cannot be opened ({exc.strerror}), so the ledger is lost to this process"
+            ) from exc
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                raise Busy from exc
+            yield
 
     def _lock(self) -> sqlalchemy.Connection:
         assert self.engine is not None
         connection = self.engine.connect()
-        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": self.key})
+        try:
+            ask = sqlalchemy.text("SELECT pg_try_advisory_lock(:key)")
+            mine = connection.execute(ask, {"key": self.key}).scalar()
+        except BaseException:
+            connection.close()
+            raise
+        if not mine:
+            connection.close()
+            raise Busy
         return connection
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": SQLITE_WAIT_SECONDS}}
+    return {"pool_pre_ping": True, "connect_args": dict(SILENCE)}
 
 
 def driver_url(url: str) -> str:

@@ -113,6 +113,7 @@ class LoadedSweep:
     def whole(self) -> dict[str, Any]:
         """Every key with its value, paths made absolute, and no password."""
         data: dict[str, Any] = self.sweep.model_dump(mode="json", exclude_none=True, by_alias=True)
+        data["budget"]["silent_minutes"] = self.sweep.budget.silent_minutes  # null means: never
         if self.sweep.storage is not None:
             data["storage"] = masked(self.sweep.storage)
         if self.task_options is not None:
@@ -181,11 +182,21 @@ def load_sweep(path: Path, settings: Sequence[str] = ()) -> LoadedSweep:
     if sweep is None or script is None or faults:
         faults.sort(key=lambda fault: line_of(lines, fault[0]) or 0)
         raise SweepError(dict.fromkeys(located(*fault) for fault in faults))
-    sweep, options = priced(sweep), None
+    typed = ("storage",) in given
+    sweep = priced(_with_whole_path(sweep, Path.cwd() if typed else path.parent))
+    options = None
     if sweep.task is not None:
         set_by_flag = {place[:2] for place in given}
         options = _task_options(sweep.task, path.parent, set_by_flag)
     return LoadedSweep(sweep, script, options, path.parent.resolve())
+
+
+def _with_whole_path(sweep: Sweep, base: Path) -> Sweep:
+    """The sweep with its database file's path from the root, since workers start anywhere."""
+    if sweep.storage is None or not sweep.storage.startswith("sqlite:///"):
+        return sweep
+    path = (base / sweep.storage.removeprefix("sqlite:///")).resolve()
+    return sweep.model_copy(update={"storage": f"sqlite:///{path}"})
 
 
 def load_whole(whole: Mapping[str, Any], base: Path, shown: str) -> LoadedSweep:

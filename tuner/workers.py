@@ -4,6 +4,7 @@ A worker of this machine is gone when its process is. One of another machine is 
 has stood still for a while by our own clock: no two clocks have to agree, and none may be set back.
 """
 
+import math
 import os
 import platform
 import secrets
@@ -11,6 +12,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,26 @@ from tuner.ledger import Ledger
 
 BEAT_SECONDS = 5.0
 GRACE_SECONDS = 60.0
+QUIET_SECONDS = 15.0
+"""Who has not counted on for so long is not thought to spend money; that decides nothing else"""
 PREFIX = "worker:"
 
 
-class Workers:
-    """Our place among those that work on a ledger."""
+@dataclass(frozen=True)
+class Others:
+    """What the other workers have cost, and cost now."""
 
-    def __init__(self, ledger: Ledger, grace_seconds: float = GRACE_SECONDS) -> None:
-        self.ledger, self.grace_seconds = ledger, grace_seconds
+    usd: float = 0.0
+    usd_per_hour: float = 0.0
+
+
+class Workers:
+    """Our place among those that work on a ledger. `usd_per_hour` is what this machine costs."""
+
+    def __init__(
+        self, ledger: Ledger, usd_per_hour: float = 0.0, grace_seconds: float = GRACE_SECONDS
+    ) -> None:
+        self.ledger, self.usd_per_hour, self.grace_seconds = ledger, usd_per_hour, grace_seconds
         self.me = f"{platform.node() or 'here'}-{os.getpid()}-{secrets.token_hex(3)}"
         self._beats = 0
         self._began = time.monotonic()
@@ -55,23 +69,39 @@ class Workers:
         """How long this process has been at work."""
         return time.monotonic() - self._began
 
-    def others(self) -> tuple[float, int]:
-        """The seconds of all other workers there ever were, and how many are at work beside us."""
+    @property
+    def usd(self) -> float:
+        """What this process has cost."""
+        return self.seconds / 3600 * self.usd_per_hour
+
+    def others(self) -> Others:
+        """What all other workers there ever were have cost, and those at work cost an hour."""
         records = {
             key.removeprefix(PREFIX): value
             for key, value in self.ledger.study.user_attrs.items()
             if key.startswith(PREFIX) and isinstance(value, dict)
         }
         records.pop(self.me, None)
-        working = sum(not self.gone(name) for name in records)
-        return sum(float(r.get("seconds", 0.0)) for r in records.values()), working
+        rates = [
+            float(record.get("usd_per_hour", 0.0))
+            for name, record in records.items()
+            if not self.gone(name) and self._counted_lately(name)
+        ]
+        return Others(sum(float(r.get("usd", 0.0)) for r in records.values()), sum(rates))
+
+    def _counted_lately(self, name: str) -> bool:
+        """False for one elsewhere that stands still: it may have been dead for long."""
+        _, since, _ = self._watched.get(name, (0, math.inf, 0.0))
+        return time.monotonic() - since < QUIET_SECONDS
 
     def leave(self) -> None:
         """Says that this process is done."""
         self.ledger.set(PREFIX + self.me, self._record() | {"left": True})
 
     def _record(self) -> dict[str, Any]:
-        return _identity() | {"beat": self._beats, "seconds": round(self.seconds, 3)}
+        return _identity() | {
+            "beat": self._beats, "usd": round(self.usd, 6), "usd_per_hour": self.usd_per_hour
+        }  # fmt: skip
 
     def stop_asked(self) -> bool:
         """Whether somebody has asked all workers to end since this one joined."""

@@ -268,6 +268,25 @@ def test_money_used_up_stops_the_jobs_on_aws(run_on_aws, emulator, monkeypatch):
     assert 1.0 < spent <= 6.0 + 2 * 0.2  # at most what an interval can cost, for the one at a time
 
 
+def test_our_own_jobs_have_a_time_limit_that_the_money_pays_for(run_on_aws, emulator, monkeypatch):
+    """So that nobody has to follow them; and where AWS ends one by it, more money goes on with it."""
+    monkeypatch.setattr("tuner.backends.sagemaker.SHORTEST_OWN_SECONDS", 1.0)
+    monkeypatch.setattr("tuner.backends.sagemaker.SECONDS_TO_STOP", -100.0)  # nobody looks
+    blocks = {"fixed": {"sleep": 1.0}, "prices": {"ml.g4dn.xlarge": 3600.0}}
+    outcome, ledger = run_on_aws(**blocks, budget={"trials": 1, "parallel": 1, "usd": 8.5})
+    searched, default = ledger.read_trials()
+    left = 8.5 - searched.user_attrs["cost_usd"]
+    request = emulator.service.training[default.user_attrs["training_job"]].request
+    assert request["StoppingCondition"]["MaxRuntimeInSeconds"] == round(max(1.0, left))
+    assert default.user_attrs["outcome"] == "interrupted"
+    assert default.user_attrs["failure"] == "budget.usd was used up"
+    assert outcome is Outcome.OUT_OF_MONEY
+    outcome, ledger = run_on_aws(**blocks, budget={"trials": 1, "parallel": 1, "usd": 2000.0})
+    assert outcome is Outcome.FINISHED
+    assert ledger.read_trials()[-1].user_attrs["continues"] == default.number
+    assert ledger.read_trials()[-1].state == TrialState.COMPLETE
+
+
 def test_run_of_another_account_or_region_is_not_touched(run_on_aws, emulator, monkeypatch):
     from tuner.aws.session import AwsError
     from tuner.backends.sagemaker import SageMakerBackend

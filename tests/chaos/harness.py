@@ -76,12 +76,12 @@ class Told:
 
 def start(sweep: Path, out: Path, *words: str) -> subprocess.Popen[str]:
     """`tuner run` in a process of its own."""
-    log = (out.parent / f"{out.name}.log").open("a")
-    return subprocess.Popen(
-        [sys.executable, "-m", "tuner.cli", "run", str(sweep), "--out", str(out), *words],
-        stdout=log, stderr=subprocess.STDOUT, text=True, cwd=out.parent,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    with (out.parent / f"{out.name}.log").open("a") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tuner.cli", "run", str(sweep), "--out", str(out), *words],
+            stdout=log, stderr=subprocess.STDOUT, text=True, cwd=out.parent,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
 
 
 def run_whole(sweep: Path, out: Path) -> float:

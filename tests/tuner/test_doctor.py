@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -60,6 +61,19 @@ def test_a_damaged_ledger_is_told(done, tuner):
     said = tuner("doctor", done)
     assert said.returncode == 1
     assert "there is no ledger at" in said.stdout
+
+
+def test_a_ledger_that_is_being_written_to_is_not_called_damaged(done, tuner):
+    writer = sqlite3.connect(done / "study.db", isolation_level=None)
+    writer.execute("PRAGMA cache_size = 1")
+    writer.execute("BEGIN EXCLUSIVE")
+    writer.execute("UPDATE studies SET study_name = study_name")
+    said = tuner("doctor", done)
+    assert "is being written to" in said.stdout
+    assert "damaged" not in said.stdout
+    writer.execute("ROLLBACK")
+    writer.close()
+    assert tuner("doctor", done).returncode == 0
 
 
 def test_a_killed_sweep_is_told_with_what_would_go_on(write_sweep, tmp_path, tuner):

@@ -1,5 +1,6 @@
 """What happens to sweeps: full disks, hangs, floods, floods of children, lost folders. All of it for real."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -17,8 +18,12 @@ from optuna.trial import TrialState
 
 from tests.conftest import ROOT
 from tuner.backends import Outcome
+from tuner.backends import local as local_backend
 from tuner.backends.local import LocalBackend
+from tuner.cli import _retype
+from tuner.errors import LedgerAway
 from tuner.ledger import Ledger
+from tuner.processes import Masker, processes_of, secrets_in
 from tuner.progress import PlainView
 from tuner.run_folder import RunFolder
 from tuner.sweep import load_sweep
@@ -162,6 +167,41 @@ def test_a_trial_that_hangs_is_killed_and_has_failed(sweep_of):
 RATE = {"rate": {"choice": [0.001], "default": 0.001}}
 
 
+def test_a_progress_bar_on_one_line_is_a_sign_of_life(sweep_of):
+    budget = {"trials": 1, "silent_minutes": 0.015}
+    _, ledger = sweep_of(fixed={"mode": "bar"}, budget=budget)
+    assert [t.state for t in ledger.read_trials()] == [TrialState.COMPLETE]
+
+
+def test_a_machine_that_was_paused_is_no_trial_that_hangs(sweep_of, monkeypatch):
+    """Tuner and trial stand still together, as when a virtual machine is paused."""
+    monkeypatch.setattr(local_backend, "FROZEN_SECONDS", 1.0)
+    paused = []
+
+    def tick(self):
+        children = psutil.Process().children()
+        if children and not paused:
+            time.sleep(0.5)
+            paused.append([child.suspend() for child in children])
+            time.sleep(2.0)
+            for child in children:
+                child.resume()
+
+    monkeypatch.setattr(PlainView, "tick", tick)
+    budget = {"trials": 1, "silent_minutes": 0.025}
+    _, ledger = sweep_of(fixed={"sleep": 0.3}, budget=budget)
+    assert paused
+    assert [t.state for t in ledger.read_trials()] == [TrialState.COMPLETE]
+
+
+def test_a_limit_of_null_reaches_the_workers(write_sweep, tmp_path):
+    loaded = load_sweep(write_sweep(budget={"trials": 1, "silent_minutes": None}))
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(loaded)
+    folder.keep_sweep(loaded)
+    assert folder.load_sweep().sweep.budget.silent_minutes is None
+
+
 def test_a_trial_that_eats_the_memory_is_killed_by_the_system_and_the_sweep_goes_on(
     write_sweep, tmp_path, little_memory
 ):
@@ -218,6 +258,24 @@ def test_an_infinite_score_is_a_failure_and_not_the_winner(sweep_of):
     assert failed.user_attrs["failure"] == "score is inf, not a finite number"
 
 
+def test_numbers_and_depths_that_nobody_expects_cost_one_trial_at_most(
+    write_sweep, tmp_path, tuner
+):
+    path = write_sweep(
+        space={"mode": {"choice": ["well", "huge", "nests"]}} | RATE, budget={"trials": 3},
+        search={"sampler": "grid"},
+    )  # fmt: skip
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    by_mode = {
+        t.params["mode"]: t for t in Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
+    }
+    assert by_mode["huge"].user_attrs["failure"] == "score is inf, not a finite number"
+    assert by_mode["nests"].state == TrialState.COMPLETE
+    assert by_mode["nests"].user_attrs["metrics"] == {"score": by_mode["nests"].value}
+    assert (tmp_path / "run/report.html").is_file()
+
+
 def test_a_clock_that_is_set_back_moves_nothing(sweep_of, monkeypatch):
     """Hours, silence and who is gone are counted by clocks that nobody sets."""
     began = time.time()
@@ -241,6 +299,36 @@ def test_secrets_reach_neither_log_nor_ledger_nor_report(write_sweep, tmp_path, 
     for file in (tmp_path / "run").rglob("*"):
         if file.is_file():
             assert b"very-secret" not in file.read_bytes(), file
+
+
+SECRETS = ["four-word-long-secret", "a-line-of-a-key", "another-line-of-it", "in-an-address"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 20, 1000])
+def test_secrets_are_hidden_wherever_the_output_is_cut(size):
+    environment = {
+        "PGPASSWORD": SECRETS[0], "TLS_PRIVATE_KEY": f"{SECRETS[1]}\n{SECRETS[2]}\nshort\n",
+        "DATABASE_URL": f"postgresql://me:{SECRETS[3]}@db/x", "PWD": "/home/somebody", "LANG": "C" * 9,
+    }  # fmt: skip
+    masker = Masker(secrets_in(environment))
+    said = f"{' and '.join(SECRETS)}\n{SECRETS[0]}{SECRETS[0]} in /home/somebody {SECRETS[1]}"
+    data = said.encode()
+    chunks = [data[i : i + size] for i in range(0, len(data), size)]
+    shown = b"".join(masker.feed(chunk) for chunk in chunks) + masker.rest()
+    assert shown == b"*** and *** and *** and ***\n****** in /home/somebody ***"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MYSQL_PWD", "APIKEY", "WANDB_API_KEY", "PGPASSWORD"],
+)
+def test_variables_that_are_named_like_secrets_are_known(name):
+    assert secrets_in({name: "a-long-word"}) == [b"a-long-word"]
+
+
+def test_the_command_to_go_on_shows_no_password():
+    words = _retype(Path("s.yaml"), ["storage=postgresql://me:hidden@db/x"], None)
+    assert words == "s.yaml --set 'storage=postgresql://me:***@db/x'"
 
 
 def test_nobody_else_can_read_the_trials(sweep_of, tmp_path):
@@ -281,6 +369,78 @@ def test_a_second_signal_ends_at_once_and_says_so(write_sweep, tmp_path):
     process.communicate(timeout=60)
     assert process.returncode == 143
     assert time.monotonic() - began < 10
+
+
+def test_ctrl_c_is_heard_while_another_worker_has_the_turn(write_sweep, tmp_path):
+    path = write_sweep(budget={"trials": 2, "parallel": 1})
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run/study.db.turn").open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        process = start(path, tmp_path / "run")
+        until(process, "to search")
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "trial   0" not in said
+
+
+def test_what_a_dead_tuner_left_running_is_ended_also_at_a_cap(write_sweep, tmp_path, tuner):
+    path = write_sweep(fixed={"sleep": 60.0, "mode": "deaf"}, budget={"trials": 1, "parallel": 1})
+    process = start(path, tmp_path / "run")
+    until(process, "started")
+    time.sleep(1.0)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    place = str(tmp_path / "run/trials/0000/checkpoint")
+    assert processes_of(place)
+    done = tuner("run", path, "--out", tmp_path / "run", "--set", "budget.hours=0.000001")
+    assert "trial 0 still runs without its tuner; it is ended first" in done.stdout, done.stderr
+    assert processes_of(place) == []
+    # With time, it is waited for without being deaf oneself.
+    process = start(path, tmp_path / "run")
+    until(process, "started")
+    time.sleep(1.0)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    again = start(path, tmp_path / "run")
+    until(again, "it is ended first")
+    time.sleep(0.5)
+    for _ in range(2):
+        again.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    again.communicate(timeout=10)
+    assert again.returncode == 130
+    assert processes_of(place) == []
+
+
+def test_a_trial_that_was_made_by_a_call_whose_answer_was_lost_is_run(sweep_of, monkeypatch):
+    start_at, lost = Ledger.start_at, []
+
+    def losing(self, *args, **options):
+        trial = start_at(self, *args, **options)
+        if trial.number == 1 and not lost:
+            lost.append(trial)
+            raise LedgerAway("the answer is lost")
+        return trial
+
+    monkeypatch.setattr(Ledger, "start_at", losing)
+    outcome, ledger = sweep_of(budget={"trials": 3, "parallel": 2})
+    assert outcome is Outcome.FINISHED
+    assert lost
+    assert [t.state for t in ledger.read_trials()] == [TrialState.COMPLETE] * 3
+
+
+def test_two_run_folders_on_one_database_file_run_each_trial_once(write_sweep, tmp_path):
+    path = write_sweep(
+        storage="sqlite:///shared.db", fixed={"sleep": 0.1}, budget={"trials": 8, "parallel": 2},
+        search={"pruner": "none"},
+    )  # fmt: skip
+    both = [start(path, tmp_path / name) for name in ("one", "two")]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    trials = Ledger.load(f"sqlite:///{tmp_path}/shared.db").read_trials()
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 8
 
 
 def test_a_second_run_is_refused_with_the_way_to_help(write_sweep, tmp_path, tuner):

@@ -149,11 +149,11 @@ def test_a_released_trial_keeps_its_number_and_counts_once(make):
     play(points, count=3)
     trial, point = begin(points, points.next_search())
     points.ledger.release(trial)
-    (orphan,) = points.ledger.orphans(lambda worker: False)
+    (orphan,) = points.ledger.orphans(lambda trial: False)
     assert (orphan.number, orphan.params) == (3, point)
     again = points.ledger.take(orphan, "another")
-    assert points.ledger.orphans(lambda worker: worker == "dead") == []
-    assert points.ledger.orphans(lambda worker: worker == "another")[0].number == 3
+    assert points.ledger.orphans(lambda t: t.user_attrs["worker"] == "dead") == []
+    assert points.ledger.orphans(lambda t: t.user_attrs["worker"] == "another")[0].number == 3
     points.ledger.finish(again, 0.5, TrialState.COMPLETE)
     assert points.next_search() is None
     assert [t.state for t in points.ledger.read_trials()] == [TrialState.COMPLETE] * 4

@@ -1,14 +1,37 @@
 """Databases that are away, full or gone: waited for, or said in a sentence."""
 
+import inspect
+import re
+import subprocess
+import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import optuna
 import pytest
+from optuna.storages import _CachedStorage
 
-from tuner.errors import LedgerLost, RunFolderError
+from tests.conftest import ROOT
+from tuner.errors import LedgerAway, LedgerLost, RunFolderError
 from tuner.ledger import Ledger
-from tuner.storage import Patience, Turn, masked
+from tuner.storage import WAITING, Busy, Patience, Turn, masked
+
+DISTRIBUTIONS = {"a": optuna.distributions.FloatDistribution(0, 1)}
+
+
+@pytest.fixture
+def make_ledger():
+    """A ledger that gives its connections back when the test ends."""
+    made = []
+
+    def make(url, name="toy"):
+        made.append(Ledger.create(url, name, "maximize"))
+        return made[-1]
+
+    yield make
+    for ledger in made:
+        ledger.close()
 
 
 @pytest.mark.parametrize(
@@ -37,20 +60,54 @@ def test_a_locked_database_is_waited_for(tmp_path):
     assert ledger.study.user_attrs["metric"] == "score"
 
 
-def test_a_database_that_went_away_and_came_back_is_waited_for(postgres):
-    ledger = Ledger.create(postgres.url, "away", "maximize")
+@contextmanager
+def away_for(postgres, seconds):
+    """The database is stopped, and started again after a while."""
+    postgres.stop()
+    back = threading.Timer(seconds, postgres.start)
+    back.start()
+    try:
+        yield
+    finally:
+        back.join()
+
+
+def test_every_call_that_optunas_cache_makes_is_one_that_waits():
+    """Optuna's cache calls methods of the database's storage that are not public."""
+    called = set(re.findall(r"_backend\.(\w+)", inspect.getsource(_CachedStorage)))
+    assert {name for name in called if "heartbeat" not in name and "stale" not in name} <= set(
+        WAITING
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ledger, trial: ledger.set("metric", "score"),
+        lambda ledger, trial: ledger.read_trials(),
+        lambda ledger, trial: ledger.owner(trial),
+        lambda ledger, trial: trial.report(0.5, 1),
+        lambda ledger, trial: ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE),
+        lambda ledger, trial: ledger.start_job({"a": 0.1}, DISTRIBUTIONS, {"training_job": "one"}),
+    ],
+    ids=["set", "read", "owner", "report", "finish", "start_job"],
+)  # fmt: skip
+def test_a_database_that_went_away_and_came_back_is_waited_for(
+    postgres, make_ledger, call, request
+):
+    ledger = make_ledger(postgres.url, request.node.name)
+    trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
     said = []
     ledger.patience.say = said.append
-    postgres.stop()
-    threading.Timer(2.5, postgres.start).start()
-    ledger.set("metric", "score")
+    with away_for(postgres, 1.6):
+        call(ledger, trial)
     assert "does not answer" in said[0]
     assert "answers again" in said[1]
     assert "secret" not in "".join(said)
 
 
-def test_a_database_that_stays_away_is_given_up_with_a_sentence(postgres):
-    ledger = Ledger.create(postgres.url, "gone", "maximize")
+def test_a_database_that_stays_away_is_given_up_with_a_sentence(postgres, make_ledger):
+    ledger = make_ledger(postgres.url, "gone")
     ledger.patience.seconds = 1.0
     postgres.stop()
     try:
@@ -58,10 +115,53 @@ def test_a_database_that_stays_away_is_given_up_with_a_sentence(postgres):
             ledger.set("metric", "score")
         assert "secret" not in str(caught.value)
         ledger.patience.seconds, ledger.patience.stop = 600, lambda: True
+        ledger.patience.seconds_to_stop = 0.5
         with pytest.raises(LedgerLost, match="does not answer"):
             ledger.set("metric", "score")
     finally:
         postgres.start()
+
+
+def test_a_trial_is_not_made_twice_where_the_answer_was_lost(postgres, make_ledger):
+    """Whether it was made has to be looked up, so the call does not wait and does not repeat."""
+    ledger = make_ledger(postgres.url, "once")
+    postgres.stop()
+    began = time.monotonic()
+    try:
+        with pytest.raises(LedgerAway):
+            ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
+    finally:
+        postgres.start()
+    assert time.monotonic() - began < 10
+    assert ledger.read_trials() == []
+
+
+def test_a_turn_that_a_restart_of_the_database_ended_is_noticed(postgres, make_ledger):
+    make_ledger(postgres.url, "turn")
+    turn = Turn(postgres.url, "turn", Patience())
+    with turn.taken():
+        turn.check()
+        with away_for(postgres, 0.1):
+            pass
+        with pytest.raises(LedgerAway):
+            turn.check()
+    with turn.taken():
+        turn.check()
+
+
+def test_workers_that_begin_at_the_same_moment_make_one_ledger(tmp_path):
+    code = (
+        "import sys; from tuner.ledger import Ledger; Ledger.create(sys.argv[1], 'toy', 'maximize')"
+    )
+    url = f"sqlite:///{tmp_path}/study.db"
+    made = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, url], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    said = [process.communicate(timeout=120)[1] for process in made]
+    assert [process.returncode for process in made] == [0] * 4, said
 
 
 def test_a_wrong_address_is_said_without_its_password():
@@ -79,12 +179,16 @@ def test_one_worker_at_a_time_has_the_turn(kind, tmp_path, request):
     order = []
 
     def work(name):
-        turn = Turn(url, "toy", tmp_path, Patience())
-        for _ in range(5):
-            with turn.taken():
-                order.append(f"{name} in")
-                time.sleep(0.01)
-                order.append(f"{name} out")
+        turn, done = Turn(url, "toy", Patience()), 0
+        while done < 5:
+            try:
+                with turn.taken():
+                    order.append(f"{name} in")
+                    time.sleep(0.01)
+                    order.append(f"{name} out")
+                    done += 1
+            except Busy:
+                time.sleep(0.002)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
     for thread in threads:
@@ -98,8 +202,7 @@ def test_one_worker_at_a_time_has_the_turn(kind, tmp_path, request):
 def test_an_end_that_was_told_twice_is_one_end(tmp_path):
     """The database's answer may be lost; then the call is made again."""
     ledger = Ledger.create(f"sqlite:///{tmp_path}/study.db", "toy", "maximize")
-    distributions = {"a": optuna.distributions.FloatDistribution(0, 1)}
-    trial = ledger.start_at({"a": 0.5}, distributions, {"arguments": []})
+    trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
     ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE)
     ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE)
     with pytest.raises(ValueError, match="Cannot tell"):

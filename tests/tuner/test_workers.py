@@ -87,9 +87,34 @@ def test_nobody_takes_over_the_trial_of_a_living_worker(ledger):
     attributes = {"arguments": [], "seed": 0, "purpose": "search", "worker": mine.me}
     distributions = {"a": optuna.distributions.FloatDistribution(0, 1)}
     trial = ledger.start_at({"a": 0.5}, distributions, attributes)
-    assert ledger.orphans(other.gone) == []
+
+    def nobodys(t):
+        return other.gone(t.user_attrs["worker"])
+
+    assert ledger.orphans(nobodys) == []
     ledger.release(trial)
-    assert [t.number for t in ledger.orphans(other.gone)] == [0]
+    assert [t.number for t in ledger.orphans(nobodys)] == [0]
+    ledger.study.enqueue_trial({"a": 0.1})  # by other people's code: nothing here waits for it
+    assert [t.number for t in ledger.in_flight()] == [0]
+
+
+def test_money_is_that_of_all_workers_each_at_its_own_price(ledger, monkeypatch):
+    """One that is dead elsewhere does not spend, long before its trial may be taken over."""
+    monkeypatch.setattr(workers, "QUIET_SECONDS", 0.4)
+    mine = Workers(ledger, usd_per_hour=3600.0)
+    mine.join()
+    assert mine.others() == workers.Others(0.0, 0.0)
+    record = {"machine": "another", "pid": 1, "started": 5.0}
+    far = record | {"usd": 2.5, "usd_per_hour": 7200.0}
+    ledger.set(PREFIX + "far", far | {"beat": 1})
+    ledger.set(PREFIX + "done", record | {"usd": 1.0, "usd_per_hour": 10.0, "left": True})
+    assert mine.others() == workers.Others(3.5, 7200.0)
+    time.sleep(0.5)
+    assert mine.others() == workers.Others(3.5, 0.0)
+    assert not mine.gone("far")
+    ledger.set(PREFIX + "far", far | {"beat": 2})
+    assert mine.others() == workers.Others(3.5, 7200.0)
+    assert mine.usd == pytest.approx(mine.seconds, rel=0.1)
 
 
 def test_a_sweep_on_postgresql_is_run_shown_and_reported_and_hides_its_password(
@@ -118,6 +143,11 @@ def test_a_sweep_on_postgresql_is_run_shown_and_reported_and_hides_its_password(
         if file.is_file() and file.name != "storage.url":
             assert b"secret-word" not in file.read_bytes(), file
     assert (tmp_path / "one" / "storage.url").stat().st_mode & 0o077 == 0
+    # A new password is no other database: it is taken over.
+    new = postgres.url.replace("a-secret-word", "another-one")
+    refused = tuner("run", write_sweep(storage=new, name="shown"), "--out", tmp_path / "one")
+    assert "password authentication failed" in refused.stderr
+    assert (tmp_path / "one" / "storage.url").read_text().strip() == new
 
 
 def test_an_address_that_is_none_is_refused_without_its_password(write_sweep, tuner):

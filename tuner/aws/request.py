@@ -131,9 +131,13 @@ def tuning_request(
 
 
 def training_request(
-    loaded: LoadedSweep, place: Place, name: str, point: Point, seed: int
-) -> dict[str, Any]:
-    """The CreateTrainingJob request of one trial at this point: the default, or a confirmation."""
+    loaded: LoadedSweep, place: Place, name: str, point: Point, seed: int,
+    seconds: float | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The CreateTrainingJob request of one trial at this point: the default, or a confirmation.
+
+    `seconds` bounds it below `sagemaker.max_hours`.
+    """
     passed = loaded.hyperparameters(point) | {"seed": seed}
     request: dict[str, Any] = {
         "TrainingJobName": name,
@@ -141,6 +145,9 @@ def training_request(
         | {key: for_container(as_text(value)) for key, value in passed.items()},
         **_definition(loaded, place, name, tuning=False),
     }
+    if seconds is not None:
+        stopping = request["StoppingCondition"]
+        stopping["MaxRuntimeInSeconds"] = min(stopping["MaxRuntimeInSeconds"], round(seconds))
     if block_tags := _tags(loaded.sweep.sagemaker):
         request["Tags"] = block_tags
     return request

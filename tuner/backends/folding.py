@@ -21,6 +21,7 @@ from tuner.points import Points
 from tuner.progress import Row, Totals, View
 from tuner.sweep import LoadedSweep
 
+OUT_OF_MONEY = "budget.usd was used up"
 LOG_PATIENCE = 3
 """Polls that a finished job's log may take to arrive: CloudWatch is some seconds behind."""
 
@@ -75,7 +76,7 @@ class Folding:
         except ValueError as exc:
             raise TunerError(f"training job {name} is not of this sweep: {exc}") from exc
         seed = self.loaded.sweep.search.seed
-        trial = self.ledger.start_at(
+        return self.ledger.start_job(
             point,
             self.points.space.distributions(),
             {
@@ -85,9 +86,9 @@ class Folding:
                 "arguments": self.loaded.arguments(point, seed),
                 "training_job": name,
                 "tuning_job": tuning_job,
+                "asked_at": summary["CreationTime"].timestamp(),
             },
         )
-        return self.ledger.read_trials()[trial.number]
 
     def finish(self, trial: FrozenTrial, job: jobs.TrainingJob, said: Mapping[str, Any]) -> bool:
         """Records how a training job ended; False where its log has not arrived yet.
@@ -103,6 +104,8 @@ class Folding:
         asked = self.ledger.study.user_attrs.get("stop_asked_at")
         with_it = not said or jobs.was_stopped_with(said, job, asked)
         ending = jobs.ending_of(job, value, stopped_by_us=with_it, lines=lines, metric=metric)
+        if job.secondary == "MaxRuntimeExceeded" and "most_seconds" in trial.user_attrs:
+            ending = Ending("interrupted", TrialState.FAIL, OUT_OF_MONEY)
         block = self.loaded.sweep.sagemaker
         facts = jobs.facts_of_trial(job, block, output, ending, stream, lines)
         self.close(trial, value, ending, facts, output.curve)

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,21 @@ from tuner.machine import gpu_names, usable_cores
 from tuner.output import Ending, TrialOutput
 from tuner.points import Points, make_pruner
 from tuner.prices import HERE, prices_file
-from tuner.processes import KILL_AFTER_SECONDS, Event, TrialProcess, end_processes_of
+from tuner.processes import KILL_AFTER_SECONDS, Event, Leftover, TrialProcess
 from tuner.progress import Row, Totals, View
 from tuner.run_folder import RunFolder
 from tuner.signals import Asked, listening
-from tuner.storage import Turn
+from tuner.storage import Busy, Turn
 from tuner.sweep import LoadedSweep
-from tuner.workers import Workers, stop_all
+from tuner.workers import Others, Workers, stop_all
 
 FAILURES_WITHOUT_SUCCESS = 5
 POLL_SECONDS = 0.25
 NOTE_SECONDS = 10.0
 LOOK_AGAIN_SECONDS = 2.0
+BUSY_SECONDS = 0.1
+FROZEN_SECONDS = 10.0
+"""A longer gap in our own loop, as of a machine that was paused, is no silence of the trials"""
 MOST_KILLS = 2
 """How often a trial that was killed from outside goes on; once more, and it has failed."""
 
@@ -140,20 +144,24 @@ class _LocalRun:
         self.loaded, self.asked = backend.loaded, asked
         self.sweep = self.loaded.sweep
         self.points = Points(self.loaded, ledger)
-        self.workers = Workers(ledger)
+        self.workers = Workers(ledger, self.sweep.prices.get(HERE, 0.0))
         patience = ledger.patience
-        patience.say, patience.stop = view.say, lambda: asked.times > 0
-        turn = Turn(folder.ledger_url(), self.sweep.name, folder.path, patience)
-        self.making = Making(self.loaded, ledger, self.points, self.workers, turn)
+        patience.say, patience.stop = view.say, lambda: self._must_end() is not None
+        self.turn = Turn(folder.ledger_url(), self.sweep.name, patience)
+        self.making = Making(self.loaded, ledger, self.points, self.workers, self.turn)
         self.running: dict[int, _Running] = {}
+        self.leftovers: dict[int, Leftover] = {}
+        self.begun: dict[int, Begun] = {}
+        """Ours already, but what an earlier worker left running of them has not ended yet"""
         self.events: queue.Queue[Event] = queue.Queue(maxsize=10_000)
         self.gpus = deque(gpu_names())
         self.ledger.study.pruner = make_pruner(self.sweep.search.pruner)
         ledger.set("space_filling_trials", self.points.fill)
         self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
         self.started = time.monotonic()
-        self.noted = self.started
-        self.others = (0.0, 0)
+        self.noted = self.looked = self.started
+        self.look_at, self.none_left = 0.0, False
+        self.others = Others()
         self.failures = 0
         self.durations: list[float] = []
 
@@ -161,6 +169,7 @@ class _LocalRun:
         """Search until the budget is used, then confirm, then say how it ended."""
         self.workers.join()
         self.others = self.workers.others()
+        self._end_leftovers()
         try:
             outcome = self._phase(self.points.next_search)
             if outcome is Outcome.FINISHED:
@@ -182,17 +191,27 @@ class _LocalRun:
 
     def _caps(self) -> list["_Cap"]:
         """What ends the sweep, and in how many seconds at the present pace."""
-        budget, price, caps = self.sweep.budget, self.sweep.prices.get(HERE), []
+        budget, caps = self.sweep.budget, []
         if budget.hours:
             most = budget.hours * 3600
             left = most - self._elapsed()
             caps.append(_Cap("budget.hours", Outcome.OUT_OF_HOURS, left, most))
-        if budget.usd and price:
-            seconds, working = self.others
-            most = budget.usd / price * 3600
-            left = (most - seconds - self.workers.seconds) / (1 + working)
-            caps.append(_Cap("budget.usd", Outcome.OUT_OF_MONEY, left, most))
+        if budget.usd and (mine := self.workers.usd_per_hour):
+            left = budget.usd - self.others.usd - self.workers.usd
+            pace = 3600 / (mine + self.others.usd_per_hour)
+            caps.append(
+                _Cap("budget.usd", Outcome.OUT_OF_MONEY, left * pace, budget.usd * 3600 / mine)
+            )
         return caps
+
+    def _must_end(self) -> tuple[str, Outcome] | None:
+        """Why nothing more may be started and what runs has to save, None while it may go on."""
+        if self.asked.times:
+            return "the sweep was stopped", Outcome.STOPPED
+        for cap in self._caps():
+            if cap.seconds_left <= cap.reserve:
+                return f"{cap.name} was used up", cap.outcome
+        return None
 
     def _note(self) -> None:
         """Now and then: that we are at work, and the hours, so that a killed sweep does not get them back."""
@@ -209,23 +228,12 @@ class _LocalRun:
 
     def _phase(self, propose: Any) -> Outcome:
         """Keeps `parallel` trials running until there is no next one and none is left, anywhere."""
-        look_at, told = 0.0, False
+        self.look_at, self.none_left, told = 0.0, False, False
         while True:
-            if self.asked.times:
-                return self._stop_running("the sweep was stopped", Outcome.STOPPED)
-            for cap in self._caps():
-                if cap.seconds_left <= cap.reserve:
-                    return self._stop_running(f"{cap.name} was used up", cap.outcome)
-            while (
-                len(self.running) < self.sweep.budget.parallel and time.monotonic() >= look_at
-                and not self.asked.times
-            ):  # fmt: skip
-                begun = self.making.next(propose)
-                if begun is None:
-                    look_at = time.monotonic() + LOOK_AGAIN_SECONDS
-                else:
-                    self._start(begun)
-            if not self.running:
+            if end := self._must_end():
+                return self._stop_running(*end)
+            self._fill(propose)
+            if self.none_left and not self.running and not self.begun:
                 others = self.making.waits_for_others()
                 if not others:
                     return Outcome.FINISHED
@@ -233,16 +241,59 @@ class _LocalRun:
                     told = True
                     self.view.say(f"waits for {others} trial(s) of other workers")
             if self._handle_events():
-                look_at = 0.0
+                self.look_at = 0.0
             self._note()
             self._give_up_if_nothing_works()
+
+    def _fill(self, propose: Any) -> None:
+        """Starts trials while there is room, and notes whether there is a next one."""
+        for number in [n for n in self.begun if self.leftovers[n].is_gone]:
+            self._start(self.begun.pop(number))
+        while (
+            len(self.running) + len(self.begun) < self.sweep.budget.parallel
+            and time.monotonic() >= self.look_at and not self._must_end()
+        ):  # fmt: skip
+            self.none_left = False
+            try:
+                begun = self.making.next(propose, {*self.running, *self.begun})
+            except Busy:
+                self.look_at = time.monotonic() + BUSY_SECONDS
+                return
+            if begun is None:
+                self.none_left = True
+                self.look_at = time.monotonic() + LOOK_AGAIN_SECONDS
+                return
+            self._begin(begun)
+
+    def _begin(self, begun: Begun) -> None:
+        """Starts a trial, or has it wait for what an earlier worker left running of it."""
+        number = begun.trial.number
+        if begun.attempt > 1 and number not in self.leftovers:
+            self._end_leftover(number)
+        if begun.attempt > 1 and not self.leftovers[number].is_gone:
+            self.begun[number] = begun
+        else:
+            self._start(begun)
+
+    def _end_leftover(self, number: int) -> None:
+        left = self.leftovers[number] = Leftover(str(self.folder.trial(number) / "checkpoint"))
+        if left.found:
+            self.view.say(f"trial {number} still runs without its tuner; it is ended first")
+
+    def _end_leftovers(self) -> None:
+        """What workers that are gone left running costs money, also where we have none to go on."""
+        while not self.asked.times:
+            # In our turn: else another worker takes one over, and it is ended under its hands.
+            with suppress(Busy), self.turn.taken():
+                for trial in self.ledger.orphans(lambda t: self.making.is_left(t, ())):
+                    self._end_leftover(trial.number)
+                return
+            time.sleep(BUSY_SECONDS)
 
     def _start(self, begun: Begun) -> None:
         number = begun.trial.number
         folder = self.folder.trial(number)
         environment = self._environment(folder, gpu := self._take_gpu())
-        if begun.attempt > 1 and end_processes_of(environment["CHECKPOINT_DIR"]):
-            self.view.say(f"trial {number} was still running without its tuner; it was ended first")
         process = TrialProcess(
             number, [sys.executable, str(self.loaded.script), *begun.arguments],
             environment, folder, self.events, marker=f'"{self.sweep.objective.metric}"',
@@ -289,13 +340,18 @@ class _LocalRun:
     def _handle_events(self) -> bool:
         """One word of a trial, or a moment's wait; whether a trial ended."""
         self.view.tick()
+        now = time.monotonic()
+        away, self.looked = now - self.looked, now
         for each in self.running.values():
+            if away > FROZEN_SECONDS:
+                each.process.spoke_at += away
             each.process.kill_if_deaf()
             self._kill_if_hung(each)
         try:
-            # A cap that falls into the interval ends it.
-            nearest = min((cap.seconds_left for cap in self._caps()), default=POLL_SECONDS)
-            event = self.events.get(timeout=min(POLL_SECONDS, max(0.01, nearest)))
+            # A cap that falls into the interval ends it, and so does a turn that is soon free.
+            ends = [cap.seconds_left for cap in self._caps()]
+            ends += [self.look_at - now] if self.look_at > now else []
+            event = self.events.get(timeout=max(0.01, min([POLL_SECONDS, *ends])))
         except queue.Empty:
             return False
         running = self.running.get(event.number)
@@ -438,23 +494,30 @@ class _LocalRun:
             if not running.pruned:
                 running.cut_short = why
             running.process.stop()
-        while self.running:
+        for begun in self.begun.values():
+            self.ledger.release(begun.trial)
+        self.begun.clear()
+        while self.running or self._is_left_over():
             if self.asked.times > 1 or any(cap.seconds_left <= 0 for cap in self._caps()):
-                for running in self.running.values():
-                    running.process.kill()
+                for each in [r.process for r in self.running.values()] + [*self.leftovers.values()]:
+                    each.kill()
             self._handle_events()
         return outcome
 
+    def _is_left_over(self) -> bool:
+        still = [left for left in self.leftovers.values() if not left.is_gone]
+        return bool(still)
+
     def _end_all(self) -> None:
         """After an error of ours or a failed sweep no process stays behind."""
-        if self.running:
-            self._stop_running("the sweep ended", Outcome.STOPPED)
+        self._stop_running("the sweep ended", Outcome.STOPPED)
 
     def _abandon_all(self) -> None:
         """Without a ledger nothing can be recorded: trials save, and the next run takes them over."""
         for running in self.running.values():
             running.process.stop()
-        deadline = time.monotonic() + KILL_AFTER_SECONDS
+        nearest = min((cap.seconds_left for cap in self._caps()), default=KILL_AFTER_SECONDS)
+        deadline = time.monotonic() + min(KILL_AFTER_SECONDS, nearest)
         for running in self.running.values():
             while running.process.is_running and time.monotonic() < deadline:
                 time.sleep(0.05)

@@ -1,15 +1,16 @@
 """What a worker runs next: first what was cut off, then what the sweep proposes; one worker at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import optuna
 from optuna.trial import FrozenTrial
 
+from tuner.errors import LedgerAway
 from tuner.ledger import Ledger
 from tuner.points import Points, Proposal
 from tuner.space import Point
-from tuner.storage import Turn
+from tuner.storage import Busy, Turn
 from tuner.sweep import LoadedSweep
 from tuner.workers import Workers
 
@@ -40,13 +41,33 @@ class Making:
         self.loaded, self.ledger, self.points = loaded, ledger, points
         self.workers, self.turn = workers, turn
 
-    def next(self, propose: Callable[[], Proposal | None]) -> Begun | None:
-        """The next trial; None where there is none now (others may still be running some)."""
-        with self.turn.taken():
-            if orphans := self.ledger.orphans(self.workers.gone):
-                return self._take_over(orphans[0])
-            proposal = propose()
-            return self._make(proposal) if proposal is not None else None
+    def next(self, propose: Callable[[], Proposal | None], ours: Collection[int]) -> Begun | None:
+        """The next trial; None where there is none now (others may still be running some).
+
+        `ours` are the numbers of the trials that this process runs: one that the ledger says to be
+        ours and that is none of them was made by a call whose answer was lost. Busy where it has to
+        be asked again in a moment: another worker decides just now, or the database went away.
+        """
+        try:
+            with self.turn.taken():
+                return self._decide(propose, ours)
+        except LedgerAway as exc:
+            raise Busy from exc  # what was made all the same is found as one of ours
+
+    def _decide(
+        self, propose: Callable[[], Proposal | None], ours: Collection[int]
+    ) -> Begun | None:
+        if orphans := self.ledger.orphans(lambda trial: self.is_left(trial, ours)):
+            return self._take_over(orphans[0])
+        proposal = propose()
+        return self._make(proposal) if proposal is not None else None
+
+    def is_left(self, trial: FrozenTrial, ours: Collection[int]) -> bool:
+        """Whether nobody runs this running trial: its worker is gone, or it is ours unbeknown."""
+        worker = str(trial.user_attrs.get("worker", ""))
+        if worker == self.workers.me:
+            return trial.number not in ours
+        return self.workers.gone(worker)
 
     def waits_for_others(self) -> int:
         """Trials in flight that are not this worker's: each may come back to be taken over."""
@@ -58,6 +79,7 @@ class Making:
     def _make(self, proposal: Proposal) -> Begun:
         facts, point = proposal.attributes, proposal.point
         arguments = self.loaded.arguments(point, proposal.seed)
+        self.turn.check()
         trial = self.ledger.start_at(
             point,
             self.points.space.distributions(),

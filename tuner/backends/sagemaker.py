@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -29,7 +28,7 @@ from tuner.aws.session import (
 )
 from tuner.aws.upload import pack_script, send_channels, send_script
 from tuner.backends.base import Outcome
-from tuner.backends.folding import Folding
+from tuner.backends.folding import OUT_OF_MONEY, Folding
 from tuner.errors import SweepFailed, TunerError
 from tuner.ledger import Ledger
 from tuner.points import Points, Proposal
@@ -44,6 +43,7 @@ MOST_SECONDS_AWAY = 3600.0
 """How long AWS may give no answer before the following ends; its jobs go on all the same."""
 SECONDS_TO_BE_KNOWN = 60.0
 LONGEST_NAME = 63
+SHORTEST_OWN_SECONDS = 60.0
 SECONDS_TO_STOP = 120.0
 """What AWS gives a training job to end after it was asked to"""
 
@@ -181,6 +181,8 @@ class _Run:
         self.spent_before = float(attributes.get("elapsed_seconds", 0.0))
         self.followed_until = float(attributes.get("followed_until", time.time()))
         self.started = time.monotonic()
+        patience = self.ledger.patience
+        patience.say, patience.stop = self.view.say, lambda: self.asked.times > 0
 
     def run(self) -> Outcome:
         """The search, then the default and the confirmation, then how it ended."""
@@ -253,7 +255,7 @@ class _Run:
     def _launch(self, trials: int) -> dict[str, Any]:
         """Starts the next tuning job unless AWS has it: then it is this very sweep's."""
         self._look_up()
-        self._check_money()
+        self._check_money(more=1)
         number = len(self.parts) + 1
         name = self.stem if number == 1 else f"{self.stem}-{number}"
         part = {"name": name, "target": self._amt_trials(), "status": "asked"}
@@ -299,11 +301,11 @@ class _Run:
         return at_once * self.block.instance_count * max(prices) / 3600
 
     def _spent(self) -> float:
-        """Dollars, with what is in flight; that is counted from when it was seen to run."""
+        """Dollars, with what is in flight; that is counted from when it was asked for."""
         spent = 0.0
         for trial in self.ledger.read_trials():
-            if trial.state == TrialState.RUNNING and trial.datetime_start is not None:
-                seconds = (datetime.now() - trial.datetime_start).total_seconds()
+            if trial.state == TrialState.RUNNING and "asked_at" in trial.user_attrs:
+                seconds = time.time() - float(trial.user_attrs["asked_at"])
                 spent += max(0.0, seconds) * self._rate(1)
             else:
                 spent += float(trial.user_attrs.get("cost_usd", 0.0))
@@ -387,7 +389,7 @@ class _Run:
                 if proposal is None:
                     break
                 self._look_up()
-                self._check_money()
+                self._check_money(more=1)
                 self._create(self._write_down(proposal), flying)
             if not flying:
                 return not self._is_stopped()
@@ -396,8 +398,15 @@ class _Run:
                     self._call(partial(_stop_training_job, self.aws, name))
                 if self._call(partial(self._fold_own, name, trial)):
                     del flying[name]
+                    self._look_at_end_of(trial.number)
             if flying:
                 self._wait()
+
+    def _look_at_end_of(self, number: int) -> None:
+        """Where AWS ended a job by the time limit that our money set it, there is none left."""
+        facts = self.ledger.read_trials()[number].user_attrs
+        if self.has_limit and facts.get("failure") == OUT_OF_MONEY:
+            raise _UsedUp("budget.usd", Outcome.OUT_OF_MONEY)
 
     def _next_own(self) -> Proposal | None:
         """The default once, then what is to be confirmed."""
@@ -433,9 +442,14 @@ class _Run:
         facts |= {
             "arguments": self.loaded.arguments(proposal.point, proposal.seed),
             "training_job": f"{self.stem}-{words}"[:LONGEST_NAME],
+            "asked_at": time.time(),
         }
-        trial = self.ledger.start_at(proposal.point, self.points.space.distributions(), facts)
-        return self.ledger.read_trials()[trial.number]
+        if self.sweep.budget.usd is not None:  # a bound that AWS keeps where nobody follows
+            running = sum(t.state == TrialState.RUNNING for t in self.ledger.read_trials())
+            left = (self.sweep.budget.usd - self._spent()) / self._rate(running + 1)
+            if left < self.block.max_hours * 3600:
+                facts["most_seconds"] = max(SHORTEST_OWN_SECONDS, left)
+        return self.ledger.start_job(proposal.point, self.points.space.distributions(), facts)
 
     def _create(self, trial: FrozenTrial, flying: dict[str, FrozenTrial]) -> None:
         """Starts the training job of a trial in the ledger unless AWS has it already."""
@@ -446,8 +460,9 @@ class _Run:
                 return
             seed = int(trial.user_attrs["seed"])
             asked = request.training_request(
-                self.loaded, self.place, name, dict(trial.params), seed
-            )
+                self.loaded, self.place, name, dict(trial.params), seed,
+                trial.user_attrs.get("most_seconds"),
+            )  # fmt: skip
             self._call(partial(self._create_training_job, asked))
         flying[name] = trial
         self.fold.show(trial)
@@ -511,13 +526,17 @@ class _Run:
                     self.view.say("AWS answers again")
                 return answer
 
-    def _check_money(self) -> None:
-        """Once an interval: whether what runs would cost too much before it could be stopped."""
+    def _check_money(self, more: int = 0) -> None:
+        """Once an interval: whether what runs would cost too much before it could be stopped.
+
+        `more` are about to be started.
+        """
         usd = self.sweep.budget.usd
         if usd is None or not self.has_limit:
             return
-        running = sum(t.state == TrialState.RUNNING for t in self.ledger.read_trials())
-        if self._spent() + self._rate(running) * SECONDS_TO_STOP >= usd:
+        running = more + sum(t.state == TrialState.RUNNING for t in self.ledger.read_trials())
+        # It is looked once an interval, and then they have to end.
+        if self._spent() + self._rate(running) * (SECONDS_TO_STOP + self.block.poll_seconds) >= usd:
             raise _UsedUp("budget.usd", Outcome.OUT_OF_MONEY)
 
     def _wait(self) -> None:
