@@ -84,7 +84,7 @@ def as_html(
 ) -> str:
     """The text of report.html; `text` is that of report.json, which it carries."""
     sections = []
-    for section in SECTIONS:
+    for section in (s for s in SECTIONS if result["sections"][s.NAME]):
         drawing: Drawing = section.draw(result["sections"][section.NAME])
         figures = [
             ShownFigure(f"{section.NAME}-figure-{i}", view, int(view.figure.layout.height))

@@ -10,12 +10,23 @@ from train_script.config import METRICS, OPTIONS, TYPES
 from train_script.tasks import TASKS
 from tuner.sagemaker_block import Completion, SageMakerBlock, WarmStart
 from tuner.space import Parameter
-from tuner.sweep_file import Budget, Confirm, Objective, Search, Sweep, TaskBlock
+from tuner.sweep_file import (
+    Budget,
+    Confirm,
+    Email,
+    Objective,
+    Schedule,
+    Search,
+    Sweep,
+    TaskBlock,
+    Tell,
+)  # fmt: skip
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "reference.md"
 BLOCKS: dict[str, type[BaseModel]] = {
     "": Sweep, "task": TaskBlock, "objective": Objective, "space.NAME": Parameter,
     "search": Search, "confirm": Confirm, "budget": Budget,
+    "schedule": Schedule, "schedule.tell": Tell, "schedule.tell.email": Email,
     "sagemaker": SageMakerBlock, "sagemaker.completion": Completion,
     "sagemaker.warm_start": WarmStart,
 }  # fmt: skip

@@ -1,29 +1,27 @@
-"""The command line: `tuner plan | run | worker | doctor | status | stop | best | report | import | export`.
+"""The command line: `tuner plan | run | worker | schedule | compare | doctor | status | stop | best | report | …`.
 
 Every command loads only what it needs, so that `--help` answers at once.
 """
 
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reports.errors import ReportError
 from train_script.errors import ScriptError
+from tuner.cli_compare import compare
 from tuner.cli_exchange import bring, export
 from tuner.cli_report import report
-from tuner.cli_results import Run, fetch_winner, load_ledger, print_best, write_report_of
-from tuner.errors import LedgerLost, RunFolderError, SweepError, TunerError
+from tuner.cli_results import Run, fetch_winner, load_ledger, print_best
+from tuner.cli_run import check_all, load, retype, work
+from tuner.cli_schedule import schedule
+from tuner.errors import RunFolderError, SweepError, TunerError
 
 if TYPE_CHECKING:
-    from train_script.tasks import Splits
     from tuner.ledger import Ledger
-    from tuner.progress import View
-    from tuner.run_folder import RunFolder
-    from tuner.sweep import LoadedSweep
 
 app = typer.Typer(
     add_completion=False,
@@ -35,6 +33,7 @@ app = typer.Typer(
 )
 
 app.add_typer(bring, name="import")
+app.add_typer(schedule, name="schedule")
 SweepFile = Annotated[Path, typer.Argument(help="The sweep file, as in sweeps/demo.yaml.")]
 Settings = Annotated[
     list[str] | None,
@@ -77,7 +76,7 @@ def plan(
     from tuner.sweep import check_outside
 
     both = list(BACKENDS) if backend == "both" else None
-    loaded = _load(sweep, _on(settings, None if both else backend))
+    loaded = load(sweep, _on(settings, None if both else backend))
     names = both or [loaded.sweep.backend]
     splits = check_outside(loaded)
     console = Console(soft_wrap=True, highlight=False)
@@ -89,7 +88,19 @@ def plan(
 
 @app.command()
 def run(
-    sweep: SweepFile, settings: Settings = None, out: Out = None, backend: OnBackend = None
+    sweep: SweepFile,
+    settings: Settings = None,
+    out: Out = None,
+    backend: OnBackend = None,
+    warm: Annotated[
+        str | None,
+        typer.Option(
+            "--warm",
+            metavar="RUN",
+            help="Begin with what an earlier run of the same space found: its winner is tried early, "
+            "and the sampler knows its trials.",
+        ),
+    ] = None,
 ) -> None:
     """Run a sweep, or go on with it, and write its report.
 
@@ -105,16 +116,19 @@ def run(
       tuner run sweeps/mrpc.yaml --set model=minilm-l6 --set budget.trials=12
 
       tuner run sweeps/mrpc.yaml --backend sagemaker
-    """
-    loaded = _load(sweep, settings := _on(settings, backend))
-    splits = _check(loaded)
-    from tuner.run_folder import RUNS, RunFolder
 
+      tuner run sweeps/mrpc.yaml --out runs/again --warm runs/mrpc
+    """
+    loaded = load(sweep, settings := _on(settings, backend))
+    splits = check_all(loaded)
+    from tuner.run_folder import RUNS, RunFolder, find_run
+
+    earlier = find_run(warm) if warm is not None else None
     folder = RunFolder(out or RUNS / loaded.sweep.name)
     folder.claim(loaded)
     folder.lock()
     try:
-        _work(loaded, splits, folder, f"run {_retype(sweep, settings, out)}")
+        work(loaded, splits, folder, f"run {retype(sweep, settings, out)}", earlier)
     finally:
         folder.unlock()
 
@@ -141,7 +155,7 @@ def worker(
     from tuner.run_folder import RUNS, RunFolder, find_run
 
     if Path(run).is_file():
-        loaded = _load(Path(run), settings)
+        loaded = load(Path(run), settings)
         folder = RunFolder(out or RUNS / loaded.sweep.name)
         if loaded.sweep.storage is None:
             folder = find_run(str(out or run))  # the ledger is a file of this machine
@@ -152,68 +166,10 @@ def worker(
         loaded = folder.load_sweep()
     if loaded.sweep.backend != "local":
         raise TunerError("backend: sagemaker has no workers: AWS runs the jobs; see `tuner run`")
-    splits = _check(loaded)
+    splits = check_all(loaded)
     folder.claim(loaded)
-    words = _retype(Path(run), settings, out)
-    _work(loaded, splits, folder, f"worker {words}")
-
-
-def _work(
-    loaded: "LoadedSweep",
-    splits: "Splits | None",
-    folder: "RunFolder",
-    again: str,
-) -> None:
-    """Runs a sweep, or helps, to its end; prints how it ended; `again` is what goes on with it."""
-    from tuner.backends import BACKENDS, Outcome
-    from tuner.estimate import compared_with_truth
-    from tuner.plan import trial_counts
-    from tuner.points import Points
-    from tuner.progress import make_view
-    from tuner.workers import at_work_here
-
-    facts = folder.prepare_data(splits)
-    ledger = _open_ledger(folder, loaded, facts)
-    view = make_view()
-    try:
-        view.say(
-            f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger), loaded.sweep.backend)}"
-        )
-        _say_estimate(view, loaded, ledger, folder)
-        done = sum(t.state.is_finished() for t in ledger.read_trials())
-        if others := at_work_here(ledger):
-            view.say(f"beside process {', '.join(map(str, others.values()))}")
-        elif open_ := len(ledger.in_flight()) + len(ledger.interrupted()):
-            view.say(f"goes on after {done} trials; {open_} were cut off and go on now")
-        elif done:
-            view.say(f"goes on after {done} trials")
-        backend = BACKENDS[loaded.sweep.backend](loaded)
-        outcome = backend.run(ledger, folder, view)
-    except LedgerLost:  # without it there is nothing to report on
-        raise
-    except BaseException:
-        with suppress(TunerError):  # what is raised says what matters
-            _report_if_any(ledger, folder)
-        raise
-    finally:
-        view.close()
-    _report_if_any(ledger, folder)
-    if outcome is Outcome.FINISHED and (compared := compared_with_truth(ledger)):
-        print(compared)
-    if outcome is Outcome.STOPPED:
-        print(f"{outcome.value}; `{_program()} {again}` goes on")
-    if outcome is Outcome.DETACHED:
-        follows = f"`{_program()} {again}` follows them again"
-        print(f"{outcome.value}; {follows}, `{_program()} stop {folder.shown}` ends them")
-    if outcome in (Outcome.OUT_OF_HOURS, Outcome.OUT_OF_MONEY):
-        print(f"{outcome.value}; with a larger one the same command goes on")
-    print_best(ledger, folder)
-    print(f"report: {folder.shown / 'report.html'}")
-    if outcome in (Outcome.STOPPED, Outcome.DETACHED):
-        raise typer.Exit(128 + backend.stopped_by)
-    if not ledger.best_first():
-        print("error: no trial finished; the report shows why", file=sys.stderr)
-        raise typer.Exit(1)
+    words = retype(Path(run), settings, out)
+    work(loaded, splits, folder, f"worker {words}")
 
 
 @app.command()
@@ -312,55 +268,14 @@ def doctor(run: Run) -> None:
         raise typer.Exit(1)
 
 
+app.command()(compare)
 app.command()(report)
 app.command()(export)
-
-
-def _say_estimate(
-    view: "View", loaded: "LoadedSweep", ledger: "Ledger", folder: "RunFolder"
-) -> None:
-    """Before the first trial, where an earlier run tells how long it will take."""
-    from tuner.estimate import beforehand
-    from tuner.plan import all_trials
-    from tuner.points import Points
-
-    if loaded.sweep.backend != "local" or ledger.read_trials():
-        return
-    before = beforehand(loaded, folder.path, all_trials(loaded, Points(loaded, ledger)))
-    if before is not None:
-        view.say(f"it will take {before}")
-        ledger.set("estimate", before.as_fact() | {"elapsed_before": 0.0})
-
-
-def _report_if_any(ledger: "Ledger", folder: "RunFolder") -> None:
-    if ledger.read_trials():
-        write_report_of(ledger, folder)
 
 
 def _on(settings: list[str] | None, backend: str | None) -> list[str]:
     """The settings with `--backend` as one more of them."""
     return [*(settings or []), *([f"backend={backend}"] if backend else [])]
-
-
-def _load(path: Path, settings: list[str] | None) -> "LoadedSweep":
-    from tuner.sweep import load_sweep
-
-    return load_sweep(path, settings or [])
-
-
-def _check(loaded: "LoadedSweep") -> "Splits | None":
-    """The sweep's data; SweepError with all that stands in the way outside the file."""
-    from tuner.backends import BACKENDS
-    from tuner.sweep import check_outside
-
-    problems = BACKENDS[loaded.sweep.backend](loaded).problems()
-    try:
-        splits = check_outside(loaded)
-    except SweepError as exc:
-        raise SweepError([*problems, *exc.faults]) from exc
-    if problems:
-        raise SweepError(problems)
-    return splits
 
 
 def _scratch() -> "Ledger":
@@ -370,63 +285,6 @@ def _scratch() -> "Ledger":
     from tuner.ledger import Ledger
 
     return Ledger(optuna.create_study())
-
-
-def _open_ledger(
-    folder: "RunFolder", loaded: "LoadedSweep", facts: dict[str, Any] | None
-) -> "Ledger":
-    from tuner.ledger import Ledger
-    from tuner.machine import code_hash, describe
-    from tuner.run_folder import differences
-
-    ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
-    known = ledger.study.user_attrs
-    identity = loaded.ledger_identity()
-    if found := list(differences(known.get("identity", identity), identity)):
-        raise RunFolderError(
-            f"the ledger of {folder.shown} belongs to another sweep: {'; '.join(found)}. "
-            "Choose another folder with --out, or another name"
-        )
-    code = code_hash(loaded.script)
-    if known.get("code_sha256") not in (None, code):
-        raise RunFolderError(
-            f"{loaded.script} (or a file of its package) has changed since the first trial of "
-            f"{folder.shown}, so their scores would not compare; choose another folder with --out"
-        )
-    if facts is not None and known.get("data", facts)["sha256"] != facts["sha256"]:
-        raise RunFolderError(
-            f"the data of {folder.shown} is not what the ledger's other trials had ({facts['source']}); "
-            "their scores would not compare"
-        )
-    folder.keep_sweep(loaded)
-    ledger.set("metric", loaded.sweep.objective.metric)
-    ledger.set("identity", identity)
-    ledger.set("sweep", loaded.whole())
-    ledger.set("script", str(loaded.script))
-    ledger.set("code_sha256", code)
-    ledger.set("machine", describe())
-    ledger.set("run_folder", str(folder.path))
-    if facts is not None:
-        ledger.set("data", facts)
-    return ledger
-
-
-def _program() -> str:
-    """How this command is called from here: `make tune` calls it without it being on the path."""
-    import shlex
-    import shutil
-
-    return "tuner" if shutil.which("tuner") else shlex.quote(sys.argv[0])
-
-
-def _retype(sweep: Path, settings: list[str] | None, out: Path | None) -> str:
-    import shlex
-
-    from tuner.storage import masked
-
-    hidden = [f"storage={masked(s[8:])}" if s.startswith("storage=") else s for s in settings or []]
-    words = [str(sweep), *(w for s in hidden for w in ("--set", s))]
-    return shlex.join(words + (["--out", str(out)] if out else []))
 
 
 def main() -> None:

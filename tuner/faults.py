@@ -175,6 +175,13 @@ def translate(error: dict[str, Any]) -> tuple[Location, str]:
             place,
             f"{error['input']!r} is unknown; known: {context['expected'].replace(' or ', ', ')}",
         )
+    if kind == "string_pattern_mismatch" and place[0] == "schedule":
+        forms = {
+            "password": "$NAME, the environment variable that holds it",
+            "webhook": "an address with http(s)://, nor $NAME of the environment variable with it",
+            "server": "HOST or HOST:PORT", "link": "an address with http(s)://",
+        }  # fmt: skip
+        return place, f"is not {forms[str(place[-1])]}"  # what was written may be a secret
     if kind == "string_pattern_mismatch":
         return place, (
             f"{error['input']!r} may hold only letters, digits, dot, dash and underscore, "

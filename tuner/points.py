@@ -5,18 +5,20 @@ the ledger, and a resumed sweep does not replay its first points, as a seeded sa
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.storages import InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.ledger import FINISHED, Ledger, distinct, same_point
-from tuner.space import Point
+from tuner.space import Point, SearchSpace
 from tuner.sweep import LoadedSweep
 
+LAST_WINNER = "last winner"
 CONFIRM_SEED = 100_000
 """Confirmation seeds start here above the sweep's seed, so no search trial has used one."""
 
@@ -39,6 +41,7 @@ class Points:
         self.search = loaded.sweep.search
         self.space = loaded.space()
         self.default = loaded.default_point() if self.search.start_with_default else None
+        self.earlier = Earlier.of(ledger, self.space, self.default)
         self._memory: _Copy | None = None
         trials = loaded.sweep.budget.trials
         if self.search.sampler in ("random", "qmc"):
@@ -68,6 +71,8 @@ class Points:
             return self._proposal("grid", seed, point)
         if self.default is not None and not _count(done, "default"):
             return self._proposal("default", seed, self.default)
+        if self.earlier.winner is not None and not _count(done, LAST_WINNER):
+            return self._proposal(LAST_WINNER, seed, self.earlier.winner)
         filled = _count(done, "space-filling", "random")
         if filled < self.fill:
             if self.search.sampler == "random":
@@ -75,7 +80,8 @@ class Points:
             return self._proposal("space-filling", seed, self._space_filling_point(filled))
         warm = max(1, self.fill + (self.default is not None))
         counts = FINISHED if self.search.sampler == "tpe" else (TrialState.COMPLETE,)
-        finished = sum(t.state in counts for t in done)  # what Optuna's samplers count
+        # What Optuna's samplers count.
+        finished = sum(t.state in counts for t in done) + len(self.earlier.trials)
         chosen_by = "adaptive" if finished >= warm else "random"
         point, notes = self._sampled(self._sampler(number, warm))
         return self._proposal(chosen_by, seed, point, notes)
@@ -151,8 +157,12 @@ class Points:
 
     def _copy(self) -> "_Copy":
         trials = self.ledger.read_trials()
-        if self._memory is None or not self._memory.follow(trials):
-            self._memory = _Copy(self.ledger.study.direction)
+        prior = self.earlier.as_of_now(trials)
+        if (
+            self._memory is None or self._memory.prior != prior
+            or not self._memory.follow(trials)
+        ):  # fmt: skip
+            self._memory = _Copy(self.ledger.study.direction, self.space.distributions(), prior)
             self._memory.follow(trials)
         return self._memory
 
@@ -190,12 +200,76 @@ class Points:
         )
 
 
-class _Copy:
-    """A study in memory that follows the ledger, so that a sampler sees all trials of it."""
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run found (`tuner run --warm`): its winner, and trials of points in this space.
 
-    def __init__(self, direction: optuna.study.StudyDirection) -> None:
+    `winner` is None where there is none in this space, or where it is the default.
+    """
+
+    winner: Point | None
+    trials: list[tuple[Point, float]]
+    by_kind: dict[str, float]
+    """Its score of the default and of its winner, which this run has again"""
+
+    @classmethod
+    def of(cls, ledger: Ledger, space: SearchSpace, default: Point | None) -> "Earlier":
+        """As the ledger has it."""
+        found = ledger.study.user_attrs.get("warm")
+        if not isinstance(found, dict):
+            return cls(None, [], {})
+        inside = [t for t in found["trials"] if space.holds(t["params"])]
+        winner = found["winner"]
+        if winner is not None and not space.holds(winner):
+            winner = None
+        by_kind = {}
+        for trial in inside:
+            if winner is not None and same_point(trial["params"], winner):
+                by_kind[LAST_WINNER] = float(trial["value"])
+            if default is not None and same_point(trial["params"], default):
+                by_kind["default"] = float(trial["value"])
+        if winner is not None and default is not None and same_point(winner, default):
+            winner = None
+        trials = [(dict(t["params"]), float(t["value"])) for t in inside]
+        return cls(dict(winner) if winner else None, trials, by_kind)
+
+    def as_of_now(self, now: Sequence[FrozenTrial]) -> list[tuple[Point, float]]:
+        """Its trials with the scores that they would have today.
+
+        Other data shifts all scores; by how much, the default and the last winner tell, which this
+        run has tried as well.
+        """
+        if not self.trials:
+            return []
+        shifts = [
+            float(t.value) - self.by_kind[kind]
+            for t in now
+            if t.state == TrialState.COMPLETE and t.value is not None
+            and (kind := str(t.user_attrs.get("chosen_by"))) in self.by_kind
+        ]  # fmt: skip
+        shift = sum(shifts) / len(shifts) if shifts else 0.0
+        return [(point, value + shift) for point, value in self.trials]
+
+
+class _Copy:
+    """A study in memory that follows the ledger, so that a sampler sees all trials of it.
+
+    `prior` are trials of an earlier run that it sees before them.
+    """
+
+    def __init__(
+        self,
+        direction: optuna.study.StudyDirection,
+        distributions: dict[str, Any],
+        prior: list[tuple[Point, float]],
+    ) -> None:
         self.study = optuna.create_study(direction=direction, storage=InMemoryStorage())
         self.storage, self.study_id = self.study._storage, self.study._study_id
+        self.prior = prior
+        for point, value in prior:
+            of_point = {name: distributions[name] for name in point}
+            template = create_trial(params=dict(point), distributions=of_point, value=value)
+            self.storage.create_new_trial(self.study_id, template_trial=template)
         self.open: dict[int, int] = {}
         self.count = 0
 

@@ -260,6 +260,11 @@ class SearchSpace:
             points[repr(point)] = point
         return list(points.values())
 
+    def holds(self, point: Mapping[str, Any]) -> bool:
+        """Whether this is a point of the space, with exactly the parameters that it has there."""
+        active = {name for name in self.parameters if self.is_active(name, point)}
+        return set(point) == active and all(self.parameters[n]._holds(point[n]) for n in active)
+
     def nearest(self, values: Mapping[str, Scalar]) -> Point:
         """The point of the space nearest to `values`; choices that are not offered: the first."""
         point: Point = {}

@@ -104,7 +104,7 @@ class PatientStorage(RDBStorage):
     def __init__(self, url: str) -> None:
         self.shown = masked(url)
         self.patience = Patience()
-        super().__init__(driver_url(url), engine_kwargs=_engine_options(url))
+        super().__init__(driver_url(url), engine_kwargs=engine_options(url))
 
     def close(self) -> None:
         """Gives the connections back; the storage opens new ones where it is used again."""
@@ -149,7 +149,7 @@ class Turn:
         if url.startswith("sqlite"):
             self.file = Path(url.removeprefix("sqlite:///") + ".turn")
         else:
-            options = _engine_options(url) | {"pool_pre_ping": False}
+            options = engine_options(url) | {"pool_pre_ping": False}
             self.engine = sqlalchemy.create_engine(driver_url(url), poolclass=NullPool, **options)
 
     @contextmanager
@@ -205,7 +205,8 @@ class Turn:
         return connection
 
 
-def _engine_options(url: str) -> dict[str, Any]:
+def engine_options(url: str) -> dict[str, Any]:
+    """What SQLAlchemy is told of the database: how long it may be silent."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": SQLITE_WAIT_SECONDS}}
     return {"pool_pre_ping": True, "connect_args": dict(SILENCE)}

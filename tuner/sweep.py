@@ -111,8 +111,10 @@ class LoadedSweep:
         return name == ALIAS or Path(self.model_place(name)).expanduser().is_dir()
 
     def whole(self) -> dict[str, Any]:
-        """Every key with its value, paths made absolute, and no password."""
-        data: dict[str, Any] = self.sweep.model_dump(mode="json", exclude_none=True, by_alias=True)
+        """Every key with its value but the schedule, paths made absolute, and no password."""
+        data: dict[str, Any] = self.sweep.model_dump(
+            mode="json", exclude_none=True, by_alias=True, exclude={"schedule"}
+        )
         data["budget"]["silent_minutes"] = self.sweep.budget.silent_minutes  # null means: never
         if self.sweep.storage is not None:
             data["storage"] = masked(self.sweep.storage)
@@ -138,7 +140,7 @@ class LoadedSweep:
     def identity(self) -> dict[str, Any]:
         """All that must not change between two runs of one run folder."""
         kept = self.sweep.model_dump(
-            exclude={"budget", "confirm", "sagemaker", "storage", "prices"},
+            exclude={"budget", "confirm", "sagemaker", "schedule", "storage", "prices"},
             exclude_defaults=True,
             by_alias=True,
         )

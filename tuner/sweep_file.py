@@ -1,8 +1,11 @@
 """A sweep file as models: every key with its default and what it is (see docs/reference.md)."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field
+from cronsim import CronSim, CronSimError
+from pydantic import Field, field_validator
 
 from tuner.block import Block
 from tuner.sagemaker_block import SageMakerBlock
@@ -80,6 +83,73 @@ class Budget(Block):
     """Here, a trial that prints nothing for so long hangs, is killed and has failed; null: never"""
 
 
+class Email(Block):
+    """A mail to people, through a mail server of yours."""
+
+    to: Annotated[list[str], Field(min_length=1)]
+    """Whom it is sent to"""
+    sender: str
+    """The address that it is from"""
+    server: Annotated[str, Field(pattern=r"^[^\s:]+(:[0-9]{1,5})?$")]
+    """HOST or HOST:PORT; 587 with STARTTLS where left out, 465 is TLS from the start"""
+    user: str | None = None
+    """The login, where the server wants one"""
+    password: Annotated[str, Field(pattern=r"^\$[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """$NAME of the environment variable that holds the password"""
+
+
+class Tell(Block):
+    """Who is told what came of a slot."""
+
+    when: Literal["change", "always"] = "change"
+    """Only where something changed or went wrong, or after each slot"""
+    webhook: Annotated[str, Field(pattern=r"^(https?://|\$[A-Za-z_])")] | None = None
+    """An address that takes JSON as Slack's do, or $NAME of the environment variable that holds it"""
+    email: Email | None = None
+    """A mail"""
+    link: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """Where the folder of the runs is served, so that the message can link to the report"""
+
+
+class Schedule(Block):
+    """When the sweep runs by itself: see `tuner schedule`."""
+
+    cron: str
+    """Minute, hour, day of month, month, day of week, as in cron: 0 6 * * MON"""
+    timezone: str = "UTC"
+    """The time zone of `cron`, as in Europe/Berlin"""
+    jitter_minutes: Annotated[float, Field(ge=0, le=1440)] = 0
+    """The start is delayed by up to so long, each slot by its own chance, so that not all start at once"""
+    missed: Literal["once", "skip"] = "once"
+    """Where nobody was there at the time of slots: run the newest of them, or none"""
+    overlap: Literal["queue", "skip"] = "queue"
+    """Where the slot before still runs: wait for it, or leave this one out"""
+    warm: bool = True
+    """The last slot's winner is run early, and its trials tell the sampler where to look first"""
+    tell: Tell = Tell()
+    """Who is told"""
+
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, text: str) -> str:
+        try:
+            CronSim(text, datetime.now(UTC))
+        except CronSimError as exc:
+            raise ValueError(
+                f"is no schedule ({str(exc).lower()}): five fields as in cron, such as 0 6 * * MON"
+            ) from exc
+        return text
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as exc:
+            raise ValueError("is no time zone: write one such as Europe/Berlin, or UTC") from exc
+        return name
+
+
 class Sweep(Block):
     """A whole sweep file."""
 
@@ -103,6 +173,8 @@ class Sweep(Block):
     """Re-runs on fresh seeds"""
     budget: Budget = Budget()
     """What the sweep may use"""
+    schedule: Schedule | None = None
+    """When it runs by itself, and who is told what came of it"""
     prices: dict[str, Annotated[float, Field(gt=0)]] = {}
     """Dollars an hour: `here` for this machine, or by instance type; beside ~/.config/tuner/prices.yaml"""
     storage: Annotated[str, Field(pattern=r"^(sqlite:///|postgresql://)")] | None = None

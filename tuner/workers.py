@@ -99,7 +99,7 @@ class Workers:
         self.ledger.set(PREFIX + self.me, self._record() | {"left": True})
 
     def _record(self) -> dict[str, Any]:
-        return _identity() | {
+        return identity() | {
             "beat": self._beats, "usd": round(self.usd, 6), "usd_per_hour": self.usd_per_hour
         }  # fmt: skip
 
@@ -171,7 +171,8 @@ def is_alive(record: Mapping[str, Any]) -> bool:
     return started is not None and started == record.get("started")
 
 
-def _identity() -> dict[str, Any]:
+def identity() -> dict[str, Any]:
+    """Our process, in words by which everybody can tell whether it still is."""
     return {"machine": machine(), "pid": os.getpid(), "started": started_at(os.getpid())}
 
 

@@ -31,6 +31,10 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         said += _against_default(table, analysis, winner)
         said += _what_matters(analysis)
         said += _safe(analysis)
+    compared = table.facts.get("compared")
+    if isinstance(compared, Mapping) and "verdict" in compared:
+        text = f"Since the run before: {compared['verdict']}. {compared['sentence']}"
+        said.append((text, "change"))
     said.append((_what_it_took(table), "trials"))
     if analysis.failures:
         said.append((analysis.failures.sentence, "trials"))

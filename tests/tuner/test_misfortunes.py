@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tuner.backends import Outcome
 from tuner.backends import local as local_backend
 from tuner.backends.local import LocalBackend
-from tuner.cli import _retype
+from tuner.cli_run import retype
 from tuner.errors import LedgerAway
 from tuner.ledger import Ledger
 from tuner.processes import Masker, processes_of, secrets_in
@@ -327,7 +327,7 @@ def test_variables_that_are_named_like_secrets_are_known(name):
 
 
 def test_the_command_to_go_on_shows_no_password():
-    words = _retype(Path("s.yaml"), ["storage=postgresql://me:hidden@db/x"], None)
+    words = retype(Path("s.yaml"), ["storage=postgresql://me:hidden@db/x"], None)
     assert words == "s.yaml --set 'storage=postgresql://me:***@db/x'"
 
 

@@ -1,0 +1,145 @@
+"""Messages reach a webhook and a mail server, also when those fail at first; secrets reach no log."""
+
+import json
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from tuner.schedule.tell import TRIES, tell
+from tuner.sweep_file import Email, Tell
+
+FACTS = {"sweep": "weekly", "slot": "20260105T0600Z", "verdict": "moved"}
+
+
+@pytest.fixture
+def webhook():
+    """A receiver that answers with `statuses` in turn, the last for ever; what it got in `got`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            server.got.append((self.path, json.loads(body)))
+            statuses = server.statuses
+            self.send_response(statuses.pop(0) if len(statuses) > 1 else statuses[0])
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server.got, server.statuses = [], [200]
+    server.url = f"http://127.0.0.1:{server.server_port}/services/SECRET"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def mail_server():
+    """A mail server that answers with `answers` in turn, then takes what comes; that is in `got`."""
+
+    class Handler:
+        async def handle_DATA(self, server, session, envelope):  # noqa: N802
+            if self.answers:
+                return self.answers.pop(0)
+            self.got.append(envelope)
+            return "250 OK"
+
+    handler = Handler()
+    handler.answers, handler.got = [], []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    controller = Controller(handler, hostname="127.0.0.1", port=port)
+    controller.start()
+    handler.address = f"127.0.0.1:{port}"
+    yield handler
+    controller.stop()
+
+
+def told(**places):
+    return tell(
+        Tell(**places), "weekly: moved", "The best place has moved.", FACTS, first_wait=0.01
+    )
+
+
+def mail(server, **more):
+    return Email(to=["a@example.org", "b@example.org"], sender="tuner@example.org",
+                 server=server.address, **more)  # fmt: skip
+
+
+def test_a_webhook_gets_what_slack_takes_and_the_facts(webhook):
+    assert told(webhook=webhook.url) == []
+    assert webhook.got == [
+        ("/services/SECRET",
+         {"text": "*weekly: moved*\nThe best place has moved.", "tuner": FACTS})
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("first", [500, 429, 503])
+def test_a_webhook_that_fails_at_first_is_tried_again(webhook, first):
+    webhook.statuses = [first, first, 200]
+    assert told(webhook=webhook.url) == []
+    assert len(webhook.got) == 3
+
+
+def test_a_webhook_that_stays_away_is_said_without_its_address(webhook):
+    webhook.statuses = [500]
+    (fault,) = told(webhook=webhook.url)
+    assert fault == f"the webhook at 127.0.0.1 was not told, in {TRIES} tries: it answered 500"
+    assert len(webhook.got) == TRIES
+    webhook.statuses = [404]
+    (fault,) = told(webhook=webhook.url)
+    assert fault == "the webhook at 127.0.0.1 was not told: it answered 404"
+    assert len(webhook.got) == TRIES + 1  # that does not pass by itself
+    (fault,) = told(webhook="http://127.0.0.1:1/SECRET")
+    assert fault.endswith("ConnectError")
+    assert "SECRET" not in fault
+
+
+def test_an_address_may_stand_in_the_environment(webhook, monkeypatch):
+    (fault,) = told(webhook="$THE_HOOK")
+    assert (
+        fault
+        == "the webhook at $THE_HOOK was not told: the environment variable $THE_HOOK is not set"
+    )
+    monkeypatch.setenv("THE_HOOK", webhook.url)
+    assert told(webhook="$THE_HOOK") == []
+    assert len(webhook.got) == 1
+
+
+def test_a_mail_has_sentence_sender_and_all_receivers(mail_server):
+    assert told(email=mail(mail_server)) == []
+    (envelope,) = mail_server.got
+    assert envelope.rcpt_tos == ["a@example.org", "b@example.org"]
+    text = envelope.content.decode()
+    assert "Subject: weekly: moved" in text
+    assert "The best place has moved." in text
+
+
+def test_a_mail_server_that_fails_at_first_is_tried_again(mail_server):
+    mail_server.answers = ["451 try later", "451 try later"]
+    assert told(email=mail(mail_server)) == []
+    assert len(mail_server.got) == 1
+
+
+def test_a_mail_server_that_refuses_is_said_without_the_password(mail_server, monkeypatch):
+    mail_server.answers = ["554 no"]
+    (fault,) = told(email=mail(mail_server))
+    assert fault == f"the mail server {mail_server.address} was not told: it answered 554"
+    monkeypatch.setenv("MAIL_PASSWORD", "hidden-word")
+    (fault,) = told(email=mail(mail_server, user="me", password="$MAIL_PASSWORD"))
+    assert "hidden-word" not in fault
+    assert fault.startswith(f"the mail server {mail_server.address} was not told")
+
+
+def test_one_place_that_fails_does_not_keep_the_other_from_being_told(webhook, mail_server):
+    webhook.statuses = [404]
+    assert len(told(webhook=webhook.url, email=mail(mail_server))) == 1
+    assert len(mail_server.got) == 1

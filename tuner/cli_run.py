@@ -1,0 +1,210 @@
+"""What the commands that run a sweep do: check it, open its ledger, run it, report, say how it ended."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tuner.cli_results import print_best, write_report_of
+from tuner.errors import LedgerLost, RunFolderError, SweepError, TunerError
+
+if TYPE_CHECKING:
+    from train_script.tasks import Splits
+    from tuner.ledger import Ledger
+    from tuner.progress import View
+    from tuner.run_folder import RunFolder
+    from tuner.sweep import LoadedSweep
+
+MOST_WARM_TRIALS = 300
+
+
+def load(path: Path, settings: list[str] | None) -> "LoadedSweep":
+    """The sweep of a file; SweepError names every fault in it."""
+    from tuner.sweep import load_sweep
+
+    return load_sweep(path, settings or [])
+
+
+def check_all(loaded: "LoadedSweep") -> "Splits | None":
+    """The sweep's data; SweepError with all that stands in the way outside the file."""
+    from tuner.backends import BACKENDS
+    from tuner.sweep import check_outside
+
+    problems = BACKENDS[loaded.sweep.backend](loaded).problems()
+    try:
+        splits = check_outside(loaded)
+    except SweepError as exc:
+        raise SweepError([*problems, *exc.faults]) from exc
+    if problems:
+        raise SweepError(problems)
+    return splits
+
+
+def work(
+    loaded: "LoadedSweep",
+    splits: "Splits | None",
+    folder: "RunFolder",
+    again: str,
+    warm: "RunFolder | None" = None,
+) -> None:
+    """Runs a sweep, or helps, to its end; prints how it ended; `again` is what goes on with it.
+
+    `warm` is an earlier run whose winner is tried early, and whose trials tell where to look first.
+    """
+    from tuner.backends import BACKENDS, Outcome
+    from tuner.estimate import compared_with_truth
+    from tuner.plan import trial_counts
+    from tuner.points import Points
+    from tuner.progress import make_view
+    from tuner.workers import at_work_here
+
+    facts = folder.prepare_data(splits)
+    ledger = _open_ledger(folder, loaded, facts)
+    if warm is not None and not ledger.read_trials():
+        ledger.set("warm", warm_start_of(warm))
+    view = make_view()
+    try:
+        view.say(
+            f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger), loaded.sweep.backend)}"
+        )
+        if before := ledger.study.user_attrs.get("warm"):
+            view.say(
+                f"starts from what the {len(before['trials'])} trials of {before['run']} found"
+            )
+        _say_estimate(view, loaded, ledger, folder)
+        done = sum(t.state.is_finished() for t in ledger.read_trials())
+        if others := at_work_here(ledger):
+            view.say(f"beside process {', '.join(map(str, others.values()))}")
+        elif open_ := len(ledger.in_flight()) + len(ledger.interrupted()):
+            view.say(f"goes on after {done} trials; {open_} were cut off and go on now")
+        elif done:
+            view.say(f"goes on after {done} trials")
+        backend = BACKENDS[loaded.sweep.backend](loaded)
+        outcome = backend.run(ledger, folder, view)
+    except LedgerLost:  # without it there is nothing to report on
+        raise
+    except BaseException:
+        with suppress(TunerError):  # what is raised says what matters
+            _report_if_any(ledger, folder)
+        raise
+    finally:
+        view.close()
+    _report_if_any(ledger, folder)
+    if outcome is Outcome.FINISHED and (compared := compared_with_truth(ledger)):
+        print(compared)
+    if outcome is Outcome.STOPPED:
+        print(f"{outcome.value}; `{program()} {again}` goes on")
+    if outcome is Outcome.DETACHED:
+        follows = f"`{program()} {again}` follows them again"
+        print(f"{outcome.value}; {follows}, `{program()} stop {folder.shown}` ends them")
+    if outcome in (Outcome.OUT_OF_HOURS, Outcome.OUT_OF_MONEY):
+        print(f"{outcome.value}; with a larger one the same command goes on")
+    print_best(ledger, folder)
+    print(f"report: {folder.shown / 'report.html'}")
+    if outcome in (Outcome.STOPPED, Outcome.DETACHED):
+        raise typer.Exit(128 + backend.stopped_by)
+    if not ledger.best_first():
+        print("error: no trial finished; the report shows why", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _say_estimate(
+    view: "View", loaded: "LoadedSweep", ledger: "Ledger", folder: "RunFolder"
+) -> None:
+    """Before the first trial, where an earlier run tells how long it will take."""
+    from tuner.estimate import beforehand
+    from tuner.plan import all_trials
+    from tuner.points import Points
+
+    if loaded.sweep.backend != "local" or ledger.read_trials():
+        return
+    before = beforehand(loaded, folder.path, all_trials(loaded, Points(loaded, ledger)))
+    if before is not None:
+        view.say(f"it will take {before}")
+        ledger.set("estimate", before.as_fact() | {"elapsed_before": 0.0})
+
+
+def warm_start_of(folder: "RunFolder") -> dict[str, Any]:
+    """What a later sweep takes over of a run: its winner, and its finished search trials."""
+    from optuna.trial import TrialState
+
+    from reports import read_table
+    from reports.winner import find_winner
+    from tuner.ledger import Ledger
+
+    ledger = Ledger.load(folder.ledger_url(), folder.read_identity()["name"])
+    winner = find_winner(read_table(ledger.study))
+    trials = [
+        {"params": t.params, "value": t.value, "chosen_by": t.user_attrs.get("chosen_by")}
+        for t in ledger.read_trials("search") if t.state == TrialState.COMPLETE
+    ]  # fmt: skip
+    ledger.close()
+    return {
+        "run": str(folder.shown), "winner": winner.params if winner else None,
+        "trials": trials[-MOST_WARM_TRIALS:],
+    }  # fmt: skip
+
+
+def _report_if_any(ledger: "Ledger", folder: "RunFolder") -> None:
+    if ledger.read_trials():
+        write_report_of(ledger, folder)
+
+
+def _open_ledger(
+    folder: "RunFolder", loaded: "LoadedSweep", facts: dict[str, Any] | None
+) -> "Ledger":
+    from tuner.ledger import Ledger
+    from tuner.machine import code_hash, describe
+    from tuner.run_folder import differences
+
+    ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
+    known = ledger.study.user_attrs
+    identity = loaded.ledger_identity()
+    if found := list(differences(known.get("identity", identity), identity)):
+        raise RunFolderError(
+            f"the ledger of {folder.shown} belongs to another sweep: {'; '.join(found)}. "
+            "Choose another folder with --out, or another name"
+        )
+    code = code_hash(loaded.script)
+    if known.get("code_sha256") not in (None, code):
+        raise RunFolderError(
+            f"{loaded.script} (or a file of its package) has changed since the first trial of "
+            f"{folder.shown}, so their scores would not compare; choose another folder with --out"
+        )
+    if facts is not None and known.get("data", facts)["sha256"] != facts["sha256"]:
+        raise RunFolderError(
+            f"the data of {folder.shown} is not what the ledger's other trials had ({facts['source']}); "
+            "their scores would not compare"
+        )
+    folder.keep_sweep(loaded)
+    ledger.set("metric", loaded.sweep.objective.metric)
+    ledger.set("identity", identity)
+    ledger.set("sweep", loaded.whole())
+    ledger.set("script", str(loaded.script))
+    ledger.set("code_sha256", code)
+    ledger.set("machine", describe())
+    ledger.set("run_folder", str(folder.path))
+    if facts is not None:
+        ledger.set("data", facts)
+    return ledger
+
+
+def program() -> str:
+    """How this command is called from here: `make tune` calls it without it being on the path."""
+    import shlex
+    import shutil
+
+    return "tuner" if shutil.which("tuner") else shlex.quote(sys.argv[0])
+
+
+def retype(sweep: Path, settings: list[str] | None, out: Path | None) -> str:
+    """The words that call the same again, without any password."""
+    import shlex
+
+    from tuner.storage import masked
+
+    hidden = [f"storage={masked(s[8:])}" if s.startswith("storage=") else s for s in settings or []]
+    words = [str(sweep), *(w for s in hidden for w in ("--set", s))]
+    return shlex.join(words + (["--out", str(out)] if out else []))

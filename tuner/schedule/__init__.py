@@ -1,0 +1,1 @@
+"""Sweeps on a schedule: when slots are due, which have run, and who serves them."""

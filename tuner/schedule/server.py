@@ -1,0 +1,126 @@
+"""Serves sweep files: looks at the clock, and starts each slot's sweep in a process of its own.
+
+The server only decides; what may run is settled by the book (book.py), so any number of servers may
+look at one book, and one that is killed leaves nothing undone that the next does not find.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from tuner.errors import TunerError
+from tuner.schedule.book import QUEUED, RUNNING, Book, Entry
+from tuner.schedule.times import as_text, slots_between, starts_at
+from tuner.sweep_file import Schedule
+
+LATE = timedelta(minutes=5)
+"""A slot that nobody has started for so long was missed"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A sweep file with a schedule, and its book."""
+
+    path: Path
+    name: str
+    schedule: Schedule
+    book: Book
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is to be done about a sweep now."""
+
+    run: datetime | None = None
+    skip: list[tuple[datetime, str]] = field(default_factory=list)
+
+
+class Run(Protocol):
+    """A slot's sweep that was started."""
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
+        ...
+
+
+def due(served: Served, began: datetime, entries: Iterable[Entry], now: datetime) -> Due:
+    """Which slot is to run now, and which are not to: of several, the newest stands for all."""
+    entries = list(entries)
+    if orphan := next((e for e in entries if e.is_orphan), None):
+        return Due(orphan.slot)
+    waiting = [e.slot for e in entries if e.state == QUEUED]
+    known = max([began, *(e.slot for e in entries)])
+    new = [
+        slot for slot in slots_between(served.schedule, known, now)
+        if starts_at(served.schedule, served.name, slot) <= now
+    ]  # fmt: skip
+    if not waiting and not new:
+        return Due()
+    *older, newest = [*waiting, *new]
+    skip = [(slot, f"slot {as_text(newest)} stands for it") for slot in older]
+    if any(e.state == RUNNING for e in entries) and served.schedule.overlap == "skip":
+        return Due(None, [*skip, (newest, "the sweep before was still running")])
+    late = newest not in waiting and now - starts_at(served.schedule, served.name, newest) > LATE
+    if late and served.schedule.missed == "skip":
+        return Due(None, [*skip, (newest, "nobody was there at its time")])
+    return Due(newest, skip)
+
+
+class Server:
+    """Looks at all sweep files again and again; `start` runs a slot's sweep, `say` tells a person."""
+
+    def __init__(
+        self,
+        served: Callable[[], list[Served]],
+        start: Callable[[Served, datetime], Run],
+        say: Callable[[str], None],
+        at_once: int = 1,
+    ) -> None:
+        self.served, self.start, self.say, self.at_once = served, start, say, at_once
+        self.running: dict[tuple[str, datetime], Run] = {}
+        self.told: dict[str, str] = {}
+
+    def look(self, now: datetime) -> None:
+        """One look at the clock: starts what is due, writes down what is not to run."""
+        for key, run in list(self.running.items()):
+            if (status := run.poll()) is not None:
+                del self.running[key]
+                self.say(f"{key[0]}: slot {as_text(key[1])} ended with status {status}")
+        for each in self.served():
+            try:
+                self._look_at(each, now)
+                self.told.pop(each.name, None)
+            except TunerError as exc:  # its database is away; the others' need not be
+                if self.told.get(each.name) != str(exc):
+                    self.say(f"{each.name}: {exc}")
+                self.told[each.name] = str(exc)
+
+    def _look_at(self, each: Served, now: datetime) -> None:
+        began, entries = each.book.began(now), each.book.entries()
+        found = due(each, began, entries, now)
+        for slot, why in found.skip:
+            if each.book.drop(slot, now, why) or each.book.skip(slot, now, why):
+                self.say(f"{each.name}: slot {as_text(slot)} is left out: {why}")
+        if found.run is None or (each.name, found.run) in self.running:
+            return
+        busy = any(e.state == RUNNING and not e.is_orphan for e in entries)
+        if busy or len(self.running) >= self.at_once:
+            if each.book.queue(found.run, now):
+                self.say(f"{each.name}: slot {as_text(found.run)} waits for its turn")
+            return
+        self.say(f"{each.name}: slot {as_text(found.run)} starts")
+        self.running[each.name, found.run] = self.start(each, found.run)
+
+    def end(self, seconds: float) -> None:
+        """Lets the sweeps that run save and end."""
+        processes = [run for run in self.running.values() if isinstance(run, subprocess.Popen)]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
