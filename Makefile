@@ -46,6 +46,7 @@ calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's 
 	$(BIN)/python bench/calibration.py --rows runs/calibration.jsonl
 	$(BIN)/python bench/calibration.py --held-out --repeats 2 --compare 1 --seed 600_000 --rows runs/held-out.jsonl
 	$(BIN)/python bench/calibration.py --more --repeats 3 --seed 700_000 --rows runs/more.jsonl
+	$(BIN)/python bench/compare.py --rows runs/compare.jsonl
 	$(BIN)/python bench/analysis_speed.py
 
 chaos: $(VENV)/.ready-dev ## kill sweeps at 110 moments, workers, a database; hold budgets to their caps (half an hour)

@@ -59,12 +59,17 @@ def place(tmp_path_factory):
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1) ** 2, n_trials=3)
     done = shell("tuner run sweeps/demo.yaml", folder)
     assert done.returncode == 0, done.stderr
+    for slot in (
+        "20260105T0600Z",
+        "20260112T0600Z",
+    ):  # tests/tuner/test_cli_schedule.py runs real ones
+        shutil.copytree(folder / "runs/demo", folder / "runs/demo-slots" / slot)
     return folder
 
 
 def shell(command, folder):
     words = shlex.split(command)
-    if words[:2] == ["tuner", "run"]:
+    if words[:2] == ["tuner", "run"] or words[:3] == ["tuner", "schedule", "once"]:
         words += [word for setting in SHORT for word in ("--set", setting)]
     if words[:2] == ["python", "train_script/train.py"] and "--help" not in words:
         words += ["--train_limit", "32", "--epochs", "1", "--max_length", "16"]

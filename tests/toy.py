@@ -21,6 +21,7 @@ parser.add_argument("--mode", default="well")
 parser.add_argument("--sleep", type=float, default=0.0)
 parser.add_argument("--evaluations", type=int, default=4)
 parser.add_argument("--noise", type=float, default=0.0)
+parser.add_argument("--loss", type=float, default=0.0)
 parser.add_argument("--checkpoint", default="false")
 parser.add_argument("--seed", type=int, required=True)
 options = parser.parse_args()
@@ -63,7 +64,7 @@ if options.mode == "late":  # a child that speaks after its parent has ended
 if options.mode == "memory":
     resource.setrlimit(resource.RLIMIT_AS, (2**29, 2**29))
     bytearray(2**32)
-score = 1 - (math.log10(options.rate) + 3) ** 2 - 0.1 * options.depth
+score = 1 - (math.log10(options.rate) + 3) ** 2 - 0.1 * options.depth - options.loss
 place = {
     "threads": os.environ.get("OMP_NUM_THREADS"),
     "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),

@@ -62,7 +62,8 @@ def work(
 
     facts = folder.prepare_data(splits)
     ledger = _open_ledger(folder, loaded, facts)
-    if warm is not None and not ledger.read_trials():
+    # AMT learns from earlier tuning jobs of its own: sagemaker.warm_start.
+    if warm is not None and loaded.sweep.backend == "local" and not ledger.read_trials():
         ledger.set("warm", warm_start_of(warm))
     view = make_view()
     try:

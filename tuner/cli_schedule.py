@@ -81,7 +81,8 @@ def list_slots(folder: Folder) -> None:
         table.add_row(
             each.name, f"{when} ({each.schedule.timezone})",
             _local(last.slot, each.schedule.timezone) if last else "none yet",
-            _outcome(last.state, last.said) if last else "",
+            ("cut off: it is gone on with" if last.is_orphan else _outcome(last.state, last.said))
+            if last else "",
             _local(upcoming, each.schedule.timezone) if upcoming else "never",
         )  # fmt: skip
     for fault in files.faults.values():
@@ -256,11 +257,14 @@ class _Files:
 
     def served(self) -> "list[Served]":
         """Those with a schedule; what is wrong with others is said once, and kept in `faults`."""
-        paths = sorted(p for p in self.folder.iterdir() if p.suffix in (".yaml", ".yml"))
-        for gone in set(self._read) - set(paths):
+        found = {
+            path: path.stat().st_mtime
+            for pattern in ("*.yaml", "*.yml") for path in sorted(self.folder.glob(pattern))
+            if path.is_file()
+        }  # fmt: skip
+        for gone in set(self._read) - set(found):
             del self._read[gone]
-        for path in paths:
-            changed = path.stat().st_mtime
+        for path, changed in found.items():
             if path not in self._read or self._read[path][0] != changed:
                 self._read[path] = (changed, self._load(path))
         return [served for _, served in self._read.values() if served is not None]

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t as student
 
 from reports.sensitivity.interval import Interval
 
@@ -31,6 +30,8 @@ def difference(
         raise ValueError("scores must be finite")
     gap = float(scores_a.mean() - scores_b.mean())
     squares = sum(float(((s - s.mean()) ** 2).sum()) for s in groups if len(s))
+    from scipy.stats import t as student  # loads for a second, which `tuner status` does not need
+
     error = math.sqrt(squares / freedom * (1 / len(scores_a) + 1 / len(scores_b)))
     reach = float(student.ppf(0.5 + level / 2, freedom)) * error
     return Interval(gap, gap - reach, gap + reach, level)

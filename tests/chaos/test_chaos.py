@@ -8,7 +8,7 @@ from tests.chaos.workers import storm
 
 @pytest.mark.timeout(280)
 def test_a_killed_sweep_run_again_has_the_ledger_of_a_whole_one(tmp_path):
-    blocks = TOY | {"budget": {"trials": 6, "parallel": 1}}
+    blocks = TOY | {"budget": {"trials": 4, "parallel": 1}}
     _, told = campaign(blocks, tmp_path / "toy", moments=3, seed=5)
     assert [each.differences for each in told] == [[], [], []]
     assert all(each.repeated in (0, 1) for each in told)  # the work since its last checkpoint

@@ -195,3 +195,38 @@ def test_median_pruner_compares_equal_shares_of_the_schedule():
     hopeless.report(0.5, 50)
     assert not early.should_prune()
     assert hopeless.should_prune()
+
+
+def test_a_warm_start_tries_the_last_winner_and_shifts_what_was_known_by_what_is_new(make):
+    points = make(budget={"trials": 8}, search={"space_filling": 0.2, "seed": 3})
+    default = points.default
+    winner = {"rate": 1e-3, "depth": 1}
+    earlier = [
+        {"params": default, "value": 0.2, "chosen_by": "default"},
+        {"params": winner, "value": 0.8, "chosen_by": "adaptive"},
+        {"params": {"rate": 5e-4, "depth": 2}, "value": 0.6, "chosen_by": "adaptive"},
+        {"params": {"rate": 10.0, "depth": 2}, "value": 0.9, "chosen_by": "adaptive"},  # outside
+    ]
+    points.ledger.set("warm", {"run": "before", "winner": winner, "trials": earlier})
+    points = Points(points.loaded, points.ledger)
+    assert len(points.earlier.trials) == 3
+    for value, chosen_by, point in ((0.1, "default", default), (0.7, "last winner", winner)):
+        proposal = points.next_search()
+        assert proposal.attributes["chosen_by"] == chosen_by
+        assert proposal.point == point
+        trial, _ = begin(points, proposal)
+        points.ledger.finish(trial, value, TrialState.COMPLETE)
+    # Today both scored 0.1 less, and so would the others have.
+    prior = points.earlier.as_of_now(points.ledger.read_trials())
+    assert [round(value, 6) for _, value in prior] == [0.1, 0.7, 0.5]
+    play(points)
+    kinds = [t.user_attrs["chosen_by"] for t in points.ledger.read_trials()]
+    assert kinds == ["default", "last winner", "space-filling", "space-filling", *["adaptive"] * 4]
+
+
+def test_a_last_winner_outside_the_space_or_at_the_default_is_not_tried(make):
+    for winner in ({"rate": 10.0, "depth": 1}, None, "default"):
+        points = make(budget={"trials": 3})
+        point = points.default if winner == "default" else winner
+        points.ledger.set("warm", {"run": "before", "winner": point, "trials": []})
+        assert Points(points.loaded, points.ledger).earlier.winner is None

@@ -9,7 +9,7 @@ import pytest
 
 from tuner.errors import SweepError
 from tuner.schedule.book import DONE, FAILED, QUEUED, RUNNING, SKIPPED, Book
-from tuner.schedule.server import Served, Server
+from tuner.schedule.server import MOST_BEGINNINGS, Served, Server
 from tuner.schedule.times import as_text, from_text, next_slot, slots_between, starts_at
 from tuner.sweep import load_sweep
 from tuner.sweep_file import Schedule
@@ -204,6 +204,7 @@ def test_a_slot_whose_process_is_gone_is_gone_on_with_once(make_book, monkeypatc
     monkeypatch.setattr("tuner.schedule.book.is_here", lambda record: True)
     assert book.entry(slot).is_orphan
     assert book.claim(slot, now)
+    assert book.entry(slot).beginnings == 2
     assert not make_book().claim(slot, now)
     book.end(slot, FAILED, now, {})
     assert book.claim(slot, now)  # by hand, a slot that failed is run again
@@ -211,6 +212,21 @@ def test_a_slot_whose_process_is_gone_is_gone_on_with_once(make_book, monkeypatc
     assert not book.claim(slot, now)
     assert book.entries()[0].said == {"verdict": "same"}
     assert {RUNNING, QUEUED} & {e.state for e in book.entries()} == set()
+
+
+def test_a_slot_whose_process_is_killed_again_and_again_is_left_alone(make_book, monkeypatch):
+    schedule, slot = Schedule(cron="0 6 1 1 *"), at(2026, 1, 1, 6)
+    world = World(make_book, schedule)
+    world.servers, world.now = [world.server()], at(2025, 12, 31)
+    world.step(1)
+    world.now = slot
+    dead = {"machine": "x", "pid": 1, "started": 0}
+    monkeypatch.setattr("tuner.schedule.book.identity", lambda: dead)
+    monkeypatch.setattr("tuner.schedule.book.is_here", lambda record: True)
+    world.poll = lambda: 137
+    for _ in range(40):
+        world.step(10)
+    assert world.ran == [slot] * MOST_BEGINNINGS
 
 
 def test_a_book_on_postgresql_gives_a_slot_to_one(make_book, postgres):

@@ -46,6 +46,11 @@ class Entry:
     said: Mapping[str, Any]
 
     @property
+    def beginnings(self) -> int:
+        """How often the slot was begun."""
+        return int(self.said.get("begun", 1))
+
+    @property
     def is_orphan(self) -> bool:
         """Whether its process was of this machine and is gone. Of other machines nobody knows."""
         return self.state == RUNNING and is_here(self.worker) and not is_alive(self.worker)
@@ -108,7 +113,10 @@ class Book:
         before = self.entry(slot)
         if before is None or not (before.is_orphan or before.state in (QUEUED, FAILED)):
             return False
-        return self._change(before, replace(before, state=RUNNING, worker=identity(), at=now))
+        again = {"begun": before.beginnings + 1} if before.is_orphan else {}
+        return self._change(
+            before, replace(before, state=RUNNING, worker=identity(), at=now, said=again)
+        )
 
     def skip(self, slot: datetime, now: datetime, why: str) -> bool:
         """Writes down that a slot does not run; False where it has a row already."""

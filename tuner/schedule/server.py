@@ -18,6 +18,8 @@ from tuner.sweep_file import Schedule
 
 LATE = timedelta(minutes=5)
 """A slot that nobody has started for so long was missed"""
+MOST_BEGINNINGS = 10
+"""A slot whose process is killed again and again is left to `tuner schedule once`"""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class Run(Protocol):
 def due(served: Served, began: datetime, entries: Iterable[Entry], now: datetime) -> Due:
     """Which slot is to run now, and which are not to: of several, the newest stands for all."""
     entries = list(entries)
-    if orphan := next((e for e in entries if e.is_orphan), None):
-        return Due(orphan.slot)
+    for entry in entries:
+        if entry.is_orphan and entry.beginnings < MOST_BEGINNINGS:
+            return Due(entry.slot)
     waiting = [e.slot for e in entries if e.state == QUEUED]
     known = max([began, *(e.slot for e in entries)])
     new = [
