@@ -12,11 +12,11 @@ import typer
 
 from reports.errors import ReportError
 from train_script.errors import ScriptError
-from tuner.cli_compare import compare
+from tuner.cli_compare import compare, of_folder
 from tuner.cli_exchange import bring, export
 from tuner.cli_report import report
 from tuner.cli_results import Run, fetch_winner, load_ledger, print_best
-from tuner.cli_run import check_all, load, retype, work
+from tuner.cli_run import check_all, load, retype, warm_start_of, work
 from tuner.cli_schedule import schedule
 from tuner.errors import RunFolderError, SweepError, TunerError
 
@@ -123,7 +123,7 @@ def run(
     splits = check_all(loaded)
     from tuner.run_folder import RUNS, RunFolder, find_run
 
-    earlier = find_run(warm) if warm is not None else None
+    earlier = warm_start_of(of_folder(find_run(warm)), loaded) if warm is not None else None
     folder = RunFolder(out or RUNS / loaded.sweep.name)
     folder.claim(loaded)
     folder.lock()

@@ -1,6 +1,7 @@
 """`tuner compare`: has anything changed from one run to another?"""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from reports.compare import Comparison
+    from tuner.ledger import Ledger
     from tuner.run_folder import RunFolder
 
 Run = Annotated[str, typer.Argument(help="A run folder, or its name under runs/.")]
@@ -32,7 +34,7 @@ def compare(
 
     from tuner.run_folder import find_run
 
-    found = _compared(find_run(before), find_run(after))
+    found = _compared(of_folder(find_run(before)), of_folder(find_run(after)))
     console = Console(highlight=False, soft_wrap=True)
     for line in lines_of(found):
         console.print(line, markup=False)
@@ -42,24 +44,49 @@ def compare(
         raise typer.Exit(10)
 
 
-def compare_runs(before: "RunFolder", after: "RunFolder") -> dict[str, Any]:
+@dataclass(frozen=True)
+class Earlier:
+    """A run to compare with: where its ledger is, and what a person calls it."""
+
+    url: str
+    name: str
+    shown: str
+
+    def open(self) -> "Ledger":
+        """Its ledger; RunFolderError where it cannot be read."""
+        from tuner.ledger import Ledger
+
+        return Ledger.load(self.url, self.name)
+
+
+def earlier_of(url: str, name: str, shown: str) -> Earlier:
+    """The run; RunFolderError where its ledger cannot be read."""
+    found = Earlier(url, name, shown)
+    found.open().close()
+    return found
+
+
+def of_folder(folder: "RunFolder") -> Earlier:
+    """The run of a folder; RunFolderError where its ledger cannot be read."""
+    return earlier_of(folder.ledger_url(), folder.read_identity()["name"], str(folder.shown))
+
+
+def compare_runs(before: Earlier, after: "RunFolder") -> dict[str, Any]:
     """The summary of a comparison; it goes into the ledger of the second run, and so into its report."""
     from tuner.cli_results import write_report_of
-    from tuner.ledger import Ledger
 
-    summary = summary_of(_compared(before, after)) | {"before": str(before.shown)}
-    ledger = Ledger.load(after.ledger_url(), after.read_identity()["name"])
+    summary = summary_of(_compared(before, of_folder(after))) | {"before": before.shown}
+    ledger = of_folder(after).open()
     ledger.set("compared", summary)
     write_report_of(ledger, after)
     ledger.close()
     return summary
 
 
-def _compared(before: "RunFolder", after: "RunFolder") -> "Comparison":
+def _compared(before: Earlier, after: Earlier) -> "Comparison":
     from reports.compare import compare as compared
-    from tuner.ledger import Ledger
 
-    ledgers = [Ledger.load(r.ledger_url(), r.read_identity()["name"]) for r in (before, after)]
+    ledgers = [before.open(), after.open()]
     try:
         return compared(ledgers[0].study, ledgers[1].study)
     finally:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner.cli_results import Run, load_ledger, print_best, write_report_of
-from tuner.errors import RunFolderError
+from tuner.errors import RunFolderError, TunerError
 
 if TYPE_CHECKING:
     from tuner.ledger import Ledger
@@ -23,18 +23,36 @@ ImportOut = Annotated[
 
 @bring.command("amt")
 def import_amt(
-    name: Annotated[str, typer.Argument(help="The name of a finished tuning job.")],
+    name: Annotated[str | None, typer.Argument(help="The name of a finished tuning job.")] = None,
     region: Annotated[str | None, typer.Option(help="Left out: AWS's own configuration.")] = None,
     out: ImportOut = None,
     curves: Annotated[bool, typer.Option(help="Read the logs too, for learning curves.")] = True,
+    scheduled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SWEEP",
+            help="Instead of NAME: every finished job that `tuner schedule aws SWEEP` started, as slots.",
+        ),
+    ] = None,
 ) -> None:
     """Bring in a finished SageMaker tuning job, whoever started it.
 
-    Example: tuner import amt my-tuning-job --region eu-west-1
+    Examples:
+      tuner import amt my-tuning-job --region eu-west-1
+
+      tuner import amt --scheduled sweeps/weekly.yaml
     """
     from tuner.aws.session import connect
     from tuner.exchange import amt
 
+    if scheduled is not None:
+        from tuner.cli_aws_schedule import import_slots
+        from tuner.cli_run import load
+
+        import_slots(load(scheduled, ["backend=sagemaker"]))
+        return
+    if name is None:
+        raise TunerError("name a tuning job, or a sweep file with --scheduled")
     aws = connect(region)
     job = amt.read_tuning_job(aws, name)
     source = {"amt": name, "region": aws.region, "account": aws.account}

@@ -12,6 +12,7 @@ from tuner.errors import LedgerLost, RunFolderError, SweepError, TunerError
 
 if TYPE_CHECKING:
     from train_script.tasks import Splits
+    from tuner.cli_compare import Earlier
     from tuner.ledger import Ledger
     from tuner.progress import View
     from tuner.run_folder import RunFolder
@@ -47,11 +48,11 @@ def work(
     splits: "Splits | None",
     folder: "RunFolder",
     again: str,
-    warm: "RunFolder | None" = None,
+    warm: dict[str, Any] | None = None,
 ) -> None:
     """Runs a sweep, or helps, to its end; prints how it ended; `again` is what goes on with it.
 
-    `warm` is an earlier run whose winner is tried early, and whose trials tell where to look first.
+    `warm` is what an earlier run found (`warm_start_of`).
     """
     from tuner.backends import BACKENDS, Outcome
     from tuner.estimate import compared_with_truth
@@ -64,7 +65,7 @@ def work(
     ledger = _open_ledger(folder, loaded, facts)
     # AMT learns from earlier tuning jobs of its own: sagemaker.warm_start.
     if warm is not None and loaded.sweep.backend == "local" and not ledger.read_trials():
-        ledger.set("warm", warm_start_of(warm))
+        ledger.set("warm", warm)
     view = make_view()
     try:
         view.say(
@@ -127,25 +128,33 @@ def _say_estimate(
         ledger.set("estimate", before.as_fact() | {"elapsed_before": 0.0})
 
 
-def warm_start_of(folder: "RunFolder") -> dict[str, Any]:
-    """What a later sweep takes over of a run: its winner, and its finished search trials."""
+def warm_start_of(run: "Earlier", loaded: "LoadedSweep") -> dict[str, Any]:
+    """What a sweep takes over of an earlier run: its winner, and its finished search trials.
+
+    RunFolderError where that run sought something else.
+    """
     from optuna.trial import TrialState
 
     from reports import read_table
     from reports.winner import find_winner
-    from tuner.ledger import Ledger
 
-    ledger = Ledger.load(folder.ledger_url(), folder.read_identity()["name"])
+    ledger = run.open()
+    goal = "maximize" if ledger.maximize else "minimize", ledger.study.user_attrs.get("metric")
+    wanted = loaded.direction, loaded.sweep.objective.metric
+    if goal != wanted:
+        ledger.close()
+        raise RunFolderError(
+            f"{run.shown} is to {goal[0]} {goal[1]}, and this sweep to {wanted[0]} {wanted[1]}: it cannot "
+            "begin with what that one found"
+        )
     winner = find_winner(read_table(ledger.study))
     trials = [
         {"params": t.params, "value": t.value, "chosen_by": t.user_attrs.get("chosen_by")}
         for t in ledger.read_trials("search") if t.state == TrialState.COMPLETE
     ]  # fmt: skip
     ledger.close()
-    return {
-        "run": str(folder.shown), "winner": winner.params if winner else None,
-        "trials": trials[-MOST_WARM_TRIALS:],
-    }  # fmt: skip
+    kept = [*trials[:1], *trials[1:][-MOST_WARM_TRIALS:]]  # the first is the default
+    return {"run": run.shown, "winner": winner.params if winner else None, "trials": kept}
 
 
 def _report_if_any(ledger: "Ledger", folder: "RunFolder") -> None:

@@ -1,9 +1,12 @@
 """`tuner schedule`: sweeps that run by themselves, and what came of each slot."""
 
-import json
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +14,13 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from tuner.cli_run import check_all, load, program, work
-from tuner.errors import SweepError, TunerError
+from tuner.cli_run import check_all, load, program, warm_start_of, work
+from tuner.cli_slots import book_of, home_of, last_before, name_of, summed_up, tell_of
+from tuner.errors import RunFolderError, TunerError
 
 if TYPE_CHECKING:
-    from tuner.run_folder import RunFolder
-    from tuner.schedule.book import Book
+    from tuner.cli_compare import Earlier
+    from tuner.schedule.book import Book, Entry
     from tuner.schedule.server import Served
     from tuner.sweep import LoadedSweep
 
@@ -28,6 +32,8 @@ Folder = Annotated[Path, typer.Argument(help="A folder of sweep files with a `sc
 CHANGED = 10
 LOOK_SECONDS = 5.0
 SECONDS_TO_END = 120.0
+BEAT_SECONDS = 60.0
+RETRY_SECONDS = 60.0
 
 
 @schedule.command()
@@ -51,7 +57,7 @@ def run(folder: Folder) -> None:
         while not asked.times:
             server.look(datetime.now(UTC))
             time.sleep(min(LOOK_SECONDS, 1.0 if server.running else LOOK_SECONDS))
-        server.end(SECONDS_TO_END)
+        server.end(SECONDS_TO_END, lambda: asked.times > 1)
         raise typer.Exit(128 + asked.by)
 
 
@@ -81,8 +87,7 @@ def list_slots(folder: Folder) -> None:
         table.add_row(
             each.name, f"{when} ({each.schedule.timezone})",
             _local(last.slot, each.schedule.timezone) if last else "none yet",
-            ("cut off: it is gone on with" if last.is_orphan else _outcome(last.state, last.said))
-            if last else "",
+            _outcome_of(last, now) if last else "",
             _local(upcoming, each.schedule.timezone) if upcoming else "never",
         )  # fmt: skip
     for fault in files.faults.values():
@@ -90,6 +95,64 @@ def list_slots(folder: Folder) -> None:
     if not table.rows:
         raise TunerError(f"no sweep file in {folder} has a `schedule:`")
     Console(highlight=False, soft_wrap=True).print(table)
+
+
+@schedule.command()
+def aws(
+    sweep: Annotated[Path, typer.Argument(help="The sweep file.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in `tuner run`.")
+    ] = None,
+    role: Annotated[
+        str | None, typer.Option(help="The ARN of the role that EventBridge takes; see --policy.")
+    ] = None,
+    dead_letters: Annotated[
+        str | None, typer.Option(help="The ARN of the SQS queue for slots that could not start.")
+    ] = None,
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Print what that role needs, as JSON; change nothing.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Show the schedule as AWS has it.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the schedule; jobs that run go on.")
+    ] = False,
+) -> None:
+    """Have AWS itself start the sweep: an EventBridge schedule whose payload is the tuning job's request.
+
+    Created, or changed to what the file says now. Script and data are sent to S3 now, and every slot
+    trains on these; the default and the confirmation are left to `tuner run`. `tuner import amt
+    --scheduled SWEEP` brings the finished tuning jobs in as slots.
+
+    Examples:
+      tuner schedule aws sweeps/weekly.yaml --policy --dead-letters arn:aws:sqs:eu-west-1:123456789012:late
+
+      tuner schedule aws sweeps/weekly.yaml --role arn:aws:iam::123456789012:role/scheduler --dead-letters arn:aws:sqs:eu-west-1:123456789012:late
+
+      tuner schedule aws sweeps/weekly.yaml --show
+    """
+    from tuner.cli_aws_schedule import put_schedule, remove_schedule, show_policies, show_schedule
+
+    loaded = load(sweep, [*(settings or []), "backend=sagemaker"])
+    if loaded.sweep.schedule is None:
+        raise TunerError(
+            f"{sweep} has no `schedule:`; add one, such as schedule: {{cron: 0 6 * * MON}}"
+        )
+    if remove:
+        remove_schedule(loaded)
+    elif show:
+        show_schedule(loaded)
+    elif dead_letters is None:
+        raise TunerError(
+            "--dead-letters is missing: the ARN of an SQS queue, where slots go that could not start"
+        )
+    elif policy:
+        show_policies(loaded, dead_letters)
+    elif role is None:
+        raise TunerError(
+            "--role is missing: the ARN of a role that EventBridge may take (--policy prints what it needs)"
+        )
+    else:
+        put_schedule(loaded, check_all(loaded), role, dead_letters)
 
 
 @schedule.command()
@@ -113,57 +176,64 @@ def once(
     failed, 2 bad input, 130 or 143 stopped: the same command goes on.
 
     Example:
-      tuner schedule once sweeps/mrpc.yaml
+      tuner schedule once sweeps/weekly.yaml
     """
     from tuner.schedule.book import DONE, FAILED
     from tuner.schedule.times import as_text
 
     loaded, now = load(sweep, settings), datetime.now(UTC)
     moment = _slot(loaded, slot, now)
-    book, home = _book(loaded), _home(loaded)
+    if moment > now:
+        raise TunerError(f"slot {as_text(moment)} is still to come")
+    book = book_of(loaded)
     if not book.claim(moment, now):
         entry = book.entry(moment)
         assert entry is not None
-        print(f"slot {as_text(moment)} of {loaded.sweep.name}: {_outcome(entry.state, entry.said)}")
+        print(f"slot {as_text(moment)} of {loaded.sweep.name}: {_outcome_of(entry, now)}")
         return
-    before = [e for e in book.entries() if e.state == DONE and e.slot < moment]
-    last = home / as_text(before[-1].slot) if before else None
     words = f"schedule once {sweep} --slot {as_text(moment)}"
+    stops = _stops_of(loaded, moment)
     try:
-        said = _run_slot(loaded, moment, last, words)
+        with _beating(book, moment):
+            said = _run_slot(loaded, moment, last_before(loaded, book, moment), words)
     except typer.Exit as exc:
-        if exc.exit_code < 128:  # else it was stopped: whoever comes next goes on
+        if exc.exit_code < 128:
             said = {"error": "no trial finished"}
             book.end(moment, FAILED, datetime.now(UTC), said)
-            _tell(loaded, moment, said)
+            tell_of(loaded, moment, said)
+        elif exc.exit_code == 128 + signal.SIGINT or _stops_of(loaded, moment) > stops:
+            # By a person, who says when it goes on; else whoever serves it next goes on.
+            book.end(moment, FAILED, datetime.now(UTC), {"why": "stopped; `once` goes on with it"})
         raise
     except Exception as exc:  # also one that nobody foresaw: it would come again at every try
         said = {"error": str(exc) or type(exc).__name__}
         book.end(moment, FAILED, datetime.now(UTC), said)
-        _tell(loaded, moment, said)
+        tell_of(loaded, moment, said)
         raise
     book.end(moment, DONE, datetime.now(UTC), said)
-    _tell(loaded, moment, said)
+    tell_of(loaded, moment, said)
     if said["changed"]:
         raise typer.Exit(CHANGED)
 
 
 def _run_slot(
-    loaded: "LoadedSweep", slot: datetime, last: Path | None, again: str
+    loaded: "LoadedSweep", slot: datetime, last: "Earlier | None", again: str
 ) -> dict[str, Any]:
     """Runs the slot's sweep in a folder of its own, compares it; the summary that it writes."""
     from dataclasses import replace
 
-    from reports.index import write_index
-    from tuner.run_folder import RunFolder, write_private
+    from tuner.run_folder import RunFolder
     from tuner.schedule.times import as_text
 
-    home = _home(loaded)
-    name = f"{loaded.sweep.name[:46]}.{as_text(slot)}"
+    name = name_of(loaded, slot)
     of_slot = replace(loaded, sweep=loaded.sweep.model_copy(update={"name": name}))
-    folder = RunFolder(home / as_text(slot))
-    previous = _finished(last) if last is not None else None
-    warm = previous if loaded.sweep.schedule is None or loaded.sweep.schedule.warm else None
+    folder = RunFolder(home_of(loaded) / as_text(slot))
+    warm = None
+    if last is not None and (loaded.sweep.schedule is None or loaded.sweep.schedule.warm):
+        try:
+            warm = warm_start_of(last, loaded)
+        except RunFolderError as exc:
+            print(f"warning: {exc}", file=sys.stderr)
     splits = check_all(of_slot)
     folder.claim(of_slot)
     folder.lock()
@@ -171,46 +241,42 @@ def _run_slot(
         work(of_slot, splits, folder, again, warm)
     finally:
         folder.unlock()
-    said: dict[str, Any] = {"verdict": "first", "sentence": "the first slot", "changed": False}
-    if previous is not None:
-        from tuner.cli_compare import compare_runs
-
-        said = compare_runs(previous, folder)
-    said |= {
-        "sweep": loaded.sweep.name,
-        "slot": as_text(slot),
-        "report": str(folder.shown / "report.html"),
-    }
-    write_private(folder.path / "summary.json", json.dumps(said, indent=2) + "\n")
-    write_index(home)
-    print(f"{loaded.sweep.name}, slot {as_text(slot)}: {said['verdict']}. {said['sentence']}")
-    return said
+    return summed_up(loaded, slot, folder, last)
 
 
-def _finished(path: Path) -> "RunFolder | None":
-    """The run folder of an earlier slot; None where it was deleted."""
+@contextmanager
+def _beating(book: "Book", slot: datetime) -> Iterator[None]:
+    """Says every minute that the slot is at work, so that other machines can tell if it is not."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_SECONDS):
+            with suppress(RunFolderError):  # the next beat may come through
+                book.beat(slot, datetime.now(UTC))
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _stops_of(loaded: "LoadedSweep", slot: datetime) -> int:
+    """How often somebody has told the slot's run to stop."""
+    from tuner.ledger import Ledger
     from tuner.run_folder import RunFolder
-
-    return RunFolder(path) if (path / "sweep.json").is_file() else None
-
-
-def _tell(loaded: "LoadedSweep", slot: datetime, said: dict[str, Any]) -> None:
-    """Tells whom the sweep names; what could not be told is said here, and fails nothing."""
-    from tuner.schedule.tell import tell
     from tuner.schedule.times import as_text
 
-    if loaded.sweep.schedule is None:
-        return
-    block, failed = loaded.sweep.schedule.tell, "error" in said
-    if block.when == "change" and not failed and not said["changed"]:
-        return
-    verdict = "failed" if failed else said["verdict"]
-    text = str(said.get("error") or said["sentence"])
-    if block.link and not failed:
-        text += f"\n{block.link.rstrip('/')}/{as_text(slot)}/report.html"
-    facts = {"sweep": loaded.sweep.name, "slot": as_text(slot), "verdict": verdict}
-    for fault in tell(block, f"{loaded.sweep.name}: {verdict}", text, facts):
-        print(f"warning: {fault}", file=sys.stderr)
+    folder = RunFolder(home_of(loaded) / as_text(slot))
+    try:
+        ledger = Ledger.load(loaded.sweep.storage or folder.ledger_url(), name_of(loaded, slot))
+    except RunFolderError:  # it has not begun
+        return 0
+    facts = ledger.study.user_attrs
+    ledger.close()
+    return int(facts.get("stops_asked", 0)) + bool(facts.get("stop_asked"))
 
 
 def _slot(loaded: "LoadedSweep", text: str | None, now: datetime) -> datetime:
@@ -227,24 +293,10 @@ def _slot(loaded: "LoadedSweep", text: str | None, now: datetime) -> datetime:
     schedule = loaded.sweep.schedule
     if schedule is None:
         return now.replace(second=0, microsecond=0)
-    for days in (8, 40, 1500):
+    for days in (1, 8, 40, 1500):
         if found := list(slots_between(schedule, now - timedelta(days=days), now)):
             return found[-1]
     raise TunerError(f"no slot of schedule.cron {schedule.cron!r} was ever due")
-
-
-def _home(loaded: "LoadedSweep") -> Path:
-    """Where the run folders of a sweep's slots are."""
-    from tuner.run_folder import RUNS
-
-    return RUNS / f"{loaded.sweep.name}-slots"
-
-
-def _book(loaded: "LoadedSweep") -> "Book":
-    from tuner.schedule.book import Book
-
-    file = (_home(loaded) / "slots.db").resolve()
-    return Book(loaded.sweep.storage or f"sqlite:///{file}", loaded.sweep.name)
 
 
 class _Files:
@@ -254,6 +306,7 @@ class _Files:
         self.folder = folder
         self.faults: dict[Path, str] = {}
         self._read: dict[Path, tuple[float, Served | None]] = {}
+        self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def served(self) -> "list[Served]":
         """Those with a schedule; what is wrong with others is said once, and kept in `faults`."""
@@ -265,9 +318,16 @@ class _Files:
         for gone in set(self._read) - set(found):
             del self._read[gone]
         for path, changed in found.items():
-            if path not in self._read or self._read[path][0] != changed:
+            if path not in self._read or self._read[path][0] != changed or self._is_to_retry(path):
                 self._read[path] = (changed, self._load(path))
         return [served for _, served in self._read.values() if served is not None]
+
+    def _is_to_retry(self, path: Path) -> bool:
+        """A file that may be right, but whose database was away: every minute."""
+        if path not in self.faults or time.monotonic() < self._retry_at:
+            return False
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+        return True
 
     def _load(self, path: Path) -> "Served | None":
         from tuner.schedule.server import Served
@@ -275,20 +335,21 @@ class _Files:
         self.faults.pop(path, None)
         try:
             loaded = load(path, None)
-        except SweepError as exc:
+            if loaded.sweep.schedule is None:
+                return None
+            return Served(path, loaded.sweep.name, loaded.sweep.schedule, book_of(loaded))
+        except TunerError as exc:
             self.faults[path] = str(exc)
             _say(f"{path} is left out: {exc}")
             return None
-        if loaded.sweep.schedule is None:
-            return None
-        return Served(path, loaded.sweep.name, loaded.sweep.schedule, _book(loaded))
 
 
 def _start(each: "Served", slot: datetime) -> subprocess.Popen[bytes]:
     from tuner.schedule.times import as_text
 
     words = ["schedule", "once", str(each.path), "--slot", as_text(slot)]
-    return subprocess.Popen([sys.executable, "-m", "tuner.cli", *words])
+    # In a session of its own: Ctrl-C reaches it once, through us.
+    return subprocess.Popen([sys.executable, "-m", "tuner.cli", *words], start_new_session=True)
 
 
 def _say(text: str) -> None:
@@ -304,6 +365,17 @@ def _need_folder(folder: Path) -> None:
 
 def _local(slot: datetime, zone: str) -> str:
     return f"{slot.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+
+
+def _outcome_of(entry: "Entry", now: datetime) -> str:
+    """What is known of a slot, also of one whose process is gone."""
+    from tuner.schedule.server import MOST_BEGINNINGS
+
+    if not entry.is_orphan(now):
+        return _outcome(entry.state, entry.said)
+    if entry.beginnings >= MOST_BEGINNINGS:
+        return "cut off again and again; `tuner schedule once` goes on with it"
+    return "cut off; whoever serves it goes on"
 
 
 def _outcome(state: str, said: Any) -> str:

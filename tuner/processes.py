@@ -31,9 +31,9 @@ SECRET = re.compile(
     r"TOKEN(_|$)|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(^|_|PG)PASS(_|$)|(^|_)PWD$"
     r"|(^|_|API|ACCESS|PRIVATE)KEY(_|$)", re.IGNORECASE
 )  # fmt: skip
-PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^/\s]+)@")
+PASSWORD_IN_ADDRESS = re.compile(r"://[^/\s:@]*:([^\s@]+)@")
 NO_SECRET = frozenset({"PWD", "OLDPWD"})
-SHORTEST_SECRET = 8
+SHORTEST_SECRET = 6
 NUMBER = r"([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|-?[Ii]nf(?:inity)?|[Nn]a[Nn])"
 
 
@@ -244,29 +244,33 @@ class Masker:
     """Replaces secrets in a stream of bytes, also where one is cut by the end of a chunk."""
 
     def __init__(self, secrets: Sequence[bytes]) -> None:
-        self.secrets = secrets
+        longest_first = sorted(secrets, key=len, reverse=True)
+        whole = b"|".join(map(re.escape, longest_first))
+        self._pattern = re.compile(whole) if secrets else None
         self.longest = max(map(len, secrets), default=1)
         self._kept = b""
 
     def feed(self, chunk: bytes) -> bytes:
         """What can be shown so far; the beginning of what may become a secret is kept back."""
-        if not self.secrets:
+        if self._pattern is None:
             return chunk
-        text = self._masked(self._kept + chunk)
-        # A secret has no line break within, so none is open where a line has ended.
+        text, shown, at = self._kept + chunk, [], 0
+        # What begins before this is told: a secret has no line break within, and a longer one would
+        # have ended by now.
         whole = max(text.rfind(b"\n") + 1, len(text) - self.longest + 1, 0)
-        self._kept = text[whole:]
-        return text[:whole]
+        for found in self._pattern.finditer(text):
+            if found.start() >= whole:
+                break
+            shown += [text[at : found.start()], b"***"]
+            at = found.end()
+        end = max(at, whole)
+        self._kept = text[end:]
+        return b"".join([*shown, text[at:end]])
 
     def rest(self) -> bytes:
         """What was kept back, at the end of the stream."""
         kept, self._kept = self._kept, b""
-        return kept
-
-    def _masked(self, text: bytes) -> bytes:
-        for secret in self.secrets:
-            text = text.replace(secret, b"***")
-        return text
+        return kept if self._pattern is None else self._pattern.sub(b"***", kept)
 
 
 class _Lines:

@@ -20,6 +20,8 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
 
 def draw(data: dict[str, Any]) -> Drawing:
     """The verdict in a sentence, the two winners, and what else is not the same."""
+    if not data:
+        return Drawing(["This run was not compared with another one."])
     sentences = [f"Compared with {data.get('before', 'the run before')}: {data['sentence']}"]
     winners = [winner for winner in data["winners"] if winner]
     if len(winners) == 2 and winners[0]["params"] == winners[1]["params"]:

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import secrets
 import tempfile
 import threading
 from pathlib import Path
@@ -85,6 +86,18 @@ class Emulator:
             service, region_name=REGION, endpoint_url=self.url,
             aws_access_key_id="testing", aws_secret_access_key="testing",
         )  # fmt: skip
+
+    def fire(self, schedule: str) -> str:
+        """What EventBridge does at a slot of a schedule: it sends the payload; the firing's number."""
+        target = self.client("scheduler").get_schedule(Name=schedule)["Target"]
+        assert (
+            target["Arn"] == "arn:aws:scheduler:::aws-sdk:sagemaker:createHyperParameterTuningJob"
+        )
+        number = secrets.token_hex(8)
+        payload = target["Input"].replace("<aws.scheduler.execution-id>", number)
+        assert "<aws.scheduler" not in payload
+        self.client("sagemaker").create_hyper_parameter_tuning_job(**json.loads(payload))
+        return number
 
     def count(self, *operations: str) -> int:
         """How often these operations of SageMaker were asked for; all of them where none is named."""

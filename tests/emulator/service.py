@@ -265,6 +265,17 @@ class Service:
             page["NextToken"] = str(start + size)  # type: ignore[assignment]
         return page
 
+    def _ListHyperParameterTuningJobs(self, request: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        jobs = sorted(self.tuning.values(), key=lambda job: job.created)
+        found = [job for job in jobs if request.get("NameContains", "") in job.job_name]
+        size, start = request.get("MaxResults", 10), int(request.get("NextToken", 0))
+        page = {
+            "HyperParameterTuningJobSummaries": [j.summary() for j in found[start : start + size]]
+        }
+        if start + size < len(found):
+            page["NextToken"] = str(start + size)  # type: ignore[assignment]
+        return page
+
     def _tuning_job(self, request: dict[str, Any]) -> Any:
         name = request["HyperParameterTuningJobName"]
         if name not in self.tuning:

@@ -178,6 +178,17 @@ class TuningJob(threading.Thread):
             answer["FailureReason"] = self.failure
         return answer
 
+    def summary(self) -> dict[str, Any]:
+        """Its entry in ListHyperParameterTuningJobs."""
+        said = self.describe()
+        kept = (
+            "HyperParameterTuningJobName", "HyperParameterTuningJobArn",
+            "HyperParameterTuningJobStatus", "CreationTime", "LastModifiedTime",
+            "TrainingJobStatusCounters", "ObjectiveStatusCounters",
+        )  # fmt: skip
+        strategy = said["HyperParameterTuningJobConfig"]["Strategy"]
+        return {key: said[key] for key in kept} | {"Strategy": strategy}
+
 
 def draw(ranges: dict[str, Any], rng: random.Random) -> dict[str, str]:
     """A random point of AMT's ranges, its numbers in AWS's spelling."""

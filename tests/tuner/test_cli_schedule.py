@@ -95,6 +95,46 @@ def test_a_slot_that_fails_is_written_down_and_can_be_run_again(weekly, tuner, t
     assert "goes on after" in again.stdout
 
 
+def test_a_slot_that_a_person_stopped_waits_for_a_person(weekly, tuner, tmp_path):
+    """And another goal, or a last slot that is gone, costs the comparison and not the slot."""
+    path = weekly(
+        fixed={"sleep": 0.6, "checkpoint": True}, budget={"trials": 2, "parallel": 1},
+        confirm={"top": 0},
+    )  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "schedule", "once", str(path), "--slot", SLOTS[0]],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    while "25%" not in (line := process.stdout.readline()):
+        assert line
+    assert tuner("stop", tmp_path / "runs/weekly-slots" / SLOTS[0]).returncode == 0
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "failed: stopped; `once` goes on with it" in tuner("schedule", "list", tmp_path).stdout
+    again = tuner("schedule", "once", path, "--slot", SLOTS[0])
+    assert again.returncode == 0, again.stderr
+    other = tuner(
+        "schedule", "once", path, "--slot", SLOTS[1], "--set", "objective.direction=minimize",
+        "--set", "fixed.sleep=0.0",
+    )  # fmt: skip
+    assert other.returncode == 0, other.stderr
+    assert "it cannot begin with what that one found" in other.stderr
+    assert "cannot tell. the runs do not compare" in other.stdout
+    (tmp_path / "runs/weekly-slots" / SLOTS[1] / "study.db").unlink()
+    last = tuner("schedule", "once", path, "--slot", SLOTS[2], "--set", "fixed.sleep=0.0")
+    assert last.returncode == 0, last.stderr
+    assert f"slot {SLOTS[1]} cannot be compared with: there is no ledger at" in last.stderr
+    assert f"starts from what the 2 trials of runs/weekly-slots/{SLOTS[0]} found" in last.stdout
+    late = tuner("schedule", "once", path, "--slot", "20990101T0000Z")
+    assert "slot 20990101T0000Z is still to come" in late.stderr
+    warm = tuner(
+        "run", path, "--warm", tmp_path / "runs/weekly-slots" / SLOTS[0],
+        "--set", "objective.direction=minimize",
+    )  # fmt: skip
+    assert warm.returncode == 2
+    assert "and this sweep to minimize score" in warm.stderr
+
+
 def test_a_server_runs_what_is_due_and_the_next_one_goes_on_with_it(weekly, tuner, tmp_path):
     """Ended in the middle of a slot by SIGTERM, which the slot's sweep survives in its checkpoint."""
     path = weekly(

@@ -318,6 +318,13 @@ def test_secrets_are_hidden_wherever_the_output_is_cut(size):
     assert shown == b"*** and *** and *** and ***\n****** in /home/somebody ***"
 
 
+@pytest.mark.parametrize("cut", range(1, 16))
+def test_a_secret_that_another_begins_with_is_hidden_whole(cut):
+    masker = Masker([b"ABCDEFGH", b"ABCDEFGHIJKLMNOP"])
+    said = b"ABCDEFGHIJKLMNOP and ABCDEFGH"
+    assert masker.feed(said[:cut]) + masker.feed(said[cut:]) + masker.rest() == b"*** and ***"
+
+
 @pytest.mark.parametrize(
     "name",
     ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MYSQL_PWD", "APIKEY", "WANDB_API_KEY", "PGPASSWORD"],

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tuner.errors import SweepError
+from tuner.errors import RunFolderError, SweepError
 from tuner.schedule.book import DONE, FAILED, QUEUED, RUNNING, SKIPPED, Book
 from tuner.schedule.server import MOST_BEGINNINGS, Served, Server
 from tuner.schedule.times import as_text, from_text, next_slot, slots_between, starts_at
@@ -200,9 +200,12 @@ def test_a_slot_whose_process_is_gone_is_gone_on_with_once(make_book, monkeypatc
     monkeypatch.setattr("tuner.schedule.book.identity", lambda: dead)
     assert book.claim(slot, now)
     monkeypatch.undo()
-    assert not book.claim(slot, now)  # of another machine nobody knows
+    # Of another machine only its silence tells.
+    assert not book.claim(slot, now)
+    assert not book.entry(slot).is_orphan(now + timedelta(minutes=14))
+    assert book.entry(slot).is_orphan(now + timedelta(minutes=16))
     monkeypatch.setattr("tuner.schedule.book.is_here", lambda record: True)
-    assert book.entry(slot).is_orphan
+    assert book.entry(slot).is_orphan(now)
     assert book.claim(slot, now)
     assert book.entry(slot).beginnings == 2
     assert not make_book().claim(slot, now)
@@ -224,9 +227,70 @@ def test_a_slot_whose_process_is_killed_again_and_again_is_left_alone(make_book,
     monkeypatch.setattr("tuner.schedule.book.identity", lambda: dead)
     monkeypatch.setattr("tuner.schedule.book.is_here", lambda record: True)
     world.poll = lambda: 137
-    for _ in range(40):
+    for _ in range(60):
         world.step(10)
     assert world.ran == [slot] * MOST_BEGINNINGS
+
+
+def test_a_slot_of_a_machine_that_was_switched_off_is_gone_on_with(make_book, monkeypatch):
+    """Its row names a boot that is over, or a container that is no more."""
+    book, slot = make_book(), at(2026, 1, 5, 6)
+    dead = {"machine": "this one, a boot ago", "pid": 1, "started": 0}
+    monkeypatch.setattr("tuner.schedule.book.identity", lambda: dead)
+    assert book.claim(slot, slot)
+    book.beat(slot, slot + timedelta(minutes=5))
+    monkeypatch.undo()
+    book.beat(slot, slot + timedelta(hours=5))  # not ours
+    world = World(make_book, Schedule(cron="0 6 * * *"))
+    book.began(at(2026, 1, 5))
+    world.servers, world.now = [world.server()], slot
+    world.step(19)
+    assert world.ran == []
+    world.step(2)
+    assert world.ran == [slot]
+
+
+def test_with_a_long_jitter_each_slot_is_run_or_written_down(make_book):
+    world = World(make_book, Schedule(cron="*/30 * * * *", jitter_minutes=50), lambda: 0.1)
+    world.servers = [world.server()]
+    for _ in range(24 * 12):
+        world.step(5)
+    expected = list(slots_between(world.schedule, at(2026, 1, 1), world.now - timedelta(hours=2)))
+    known = {entry.slot for entry in make_book().entries()}
+    assert set(expected) <= known
+    assert len(world.ran) > 0.5 * len(expected)
+
+
+def test_a_slot_that_was_begun_too_often_does_not_stop_the_others(make_book, monkeypatch):
+    schedule = Schedule(cron="0 6 * * *", overlap="skip")
+    world, slot = World(make_book, schedule), at(2026, 1, 1, 6)
+    world.servers = [world.server()]
+    world.step(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "tuner.schedule.book.identity", lambda: {"machine": "x", "pid": 1, "started": 0}
+        )
+        patch.setattr("tuner.schedule.book.is_here", lambda record: True)
+        for _ in range(MOST_BEGINNINGS):
+            assert world.book.claim(slot, slot)
+        world.now = at(2026, 1, 1, 7)
+        world.step(1)
+        assert world.ran == []
+        patch.setattr("tuner.schedule.book.is_alive", lambda record: False)
+        world.now = at(2026, 1, 2, 6)
+        world.step(1)
+    assert world.ran == [at(2026, 1, 2, 6)]
+
+
+def test_a_book_that_cannot_be_used_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("no database, but more than a hundred bytes " * 5)
+    for url in (
+        f"sqlite:///{tmp_path}/file", f"sqlite:///{tmp_path}/file/slots.db",
+        "postgresql://me:hidden-word@127.0.0.1:abc/x", "postgresql://me:hidden-word@127.0.0.1:1/x",
+    ):  # fmt: skip
+        with pytest.raises(RunFolderError, match="the book of slots") as caught:
+            Book(url, "toy")
+        assert "hidden-word" not in str(caught.value)
 
 
 def test_a_book_on_postgresql_gives_a_slot_to_one(make_book, postgres):

@@ -84,6 +84,23 @@ def test_a_mail_server_that_refuses_is_said_without_the_password(mail_server, mo
     assert fault.startswith(f"the mail server {mail_server.address} was not told")
 
 
+@pytest.mark.parametrize("address", ["https://[bad/x", "http://a..b/x", "http://a:99999/x"])
+def test_an_address_that_is_none_fails_nothing(address, monkeypatch):
+    (fault,) = told(webhook=address)
+    assert "was not told" in fault
+    monkeypatch.setenv("THE_HOOK", "no address at all")
+    (fault,) = told(webhook="$THE_HOOK")
+    assert "was not told" in fault
+
+
+def test_a_mail_to_nobody_fails_nothing(mail_server):
+    (fault,) = told(email=mail(mail_server).model_copy(update={"server": "a..b:25"}))
+    assert "was not told" in fault
+    (fault,) = told(email=mail(mail_server).model_copy(update={"sender": "a@b\nBcc: c@d"}))
+    assert fault.endswith("an address is none")
+    assert mail_server.got == []
+
+
 def test_one_place_that_fails_does_not_keep_the_other_from_being_told(webhook, mail_server):
     webhook.statuses = [404]
     assert len(told(webhook=webhook.url, email=mail(mail_server))) == 1

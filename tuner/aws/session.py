@@ -32,6 +32,7 @@ class Aws:
     sagemaker: Any
     s3: Any
     logs: Any
+    scheduler: Any
 
 
 def connect(region: str | None = None) -> Aws:
@@ -66,6 +67,7 @@ def connect(region: str | None = None) -> Aws:
             session.client("sagemaker", config=config),
             session.client("s3", config=config),
             session.client("logs", config=config),
+            session.client("scheduler", config=config),
         )  # fmt: skip
     except BotoCoreError as exc:  # an unknown profile, a broken configuration file
         raise AwsError(f"AWS cannot be used: {_sentence(exc)}") from exc

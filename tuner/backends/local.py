@@ -183,7 +183,10 @@ class _LocalRun:
             self._abandon_all()
             raise
         except BaseException:
-            self._end_all()
+            try:
+                self._end_all()
+            except LedgerLost:
+                self._abandon_all()
             raise
 
     def _elapsed(self) -> float:
@@ -268,7 +271,8 @@ class _LocalRun:
     def _begin(self, begun: Begun) -> None:
         """Starts a trial, or has it wait for what an earlier worker left running of it."""
         number = begun.trial.number
-        if begun.attempt > 1 and number not in self.leftovers:
+        # Looked for anew where the last look found nothing left: another worker had it since.
+        if begun.attempt > 1 and (number not in self.leftovers or self.leftovers[number].is_gone):
             self._end_leftover(number)
         if begun.attempt > 1 and not self.leftovers[number].is_gone:
             self.begun[number] = begun
@@ -522,6 +526,8 @@ class _LocalRun:
             while running.process.is_running and time.monotonic() < deadline:
                 time.sleep(0.05)
             running.process.kill()
+        for left in self.leftovers.values():
+            left.kill()
 
     def _give_up_if_nothing_works(self) -> None:
         if self.failures < FAILURES_WITHOUT_SUCCESS or self.durations:

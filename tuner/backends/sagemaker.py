@@ -255,7 +255,7 @@ class _Run:
     def _launch(self, trials: int) -> dict[str, Any]:
         """Starts the next tuning job unless AWS has it: then it is this very sweep's."""
         self._look_up()
-        self._check_money(more=1)
+        self._check_money(more=min(self.sweep.budget.parallel, trials))
         number = len(self.parts) + 1
         name = self.stem if number == 1 else f"{self.stem}-{number}"
         part = {"name": name, "target": self._amt_trials(), "status": "asked"}

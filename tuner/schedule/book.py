@@ -7,7 +7,7 @@ is taken over by one update that names the process it was of, and so by one only
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from tuner.storage import driver_url, engine_options, masked
 from tuner.workers import identity, is_alive, is_here
 
 QUEUED, RUNNING, DONE, FAILED, SKIPPED = "queued", "running", "done", "failed", "skipped"
+SILENT = timedelta(minutes=15)
+"""A slot's process says every minute that it is at work; beyond this, one elsewhere is gone"""
 BEGAN = "began"
 """The row that says since when a schedule is served: no slot before it was missed"""
 
@@ -50,10 +52,13 @@ class Entry:
         """How often the slot was begun."""
         return int(self.said.get("begun", 1))
 
-    @property
-    def is_orphan(self) -> bool:
-        """Whether its process was of this machine and is gone. Of other machines nobody knows."""
-        return self.state == RUNNING and is_here(self.worker) and not is_alive(self.worker)
+    def is_orphan(self, now: datetime) -> bool:
+        """Whether its process is gone: seen so on this machine (and boot), else silent for long."""
+        if self.state != RUNNING:
+            return False
+        if is_here(self.worker):
+            return not is_alive(self.worker)
+        return now - self.at > SILENT
 
 
 class Book:
@@ -61,17 +66,19 @@ class Book:
 
     def __init__(self, url: str, sweep: str) -> None:
         self.url, self.sweep = url, sweep
-        if url.startswith("sqlite:///"):
-            Path(url.removeprefix("sqlite:///")).parent.mkdir(
-                mode=0o700, parents=True, exist_ok=True
-            )
-        self.engine = sqlalchemy.create_engine(driver_url(url), **engine_options(url))
+        try:
+            if url.startswith("sqlite:///"):
+                folder = Path(url.removeprefix("sqlite:///")).parent
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.engine = sqlalchemy.create_engine(driver_url(url), **engine_options(url))
+        except (OSError, ValueError, SQLAlchemyError) as exc:
+            raise self._away(exc) from exc
         try:
             _TABLE.create(self.engine, checkfirst=True)
-        except (OperationalError, ProgrammingError, IntegrityError):
-            self._ask(
-                sqlalchemy.select(_TABLE.c.slot).limit(1)
-            )  # another was faster, or it is away
+        except (OperationalError, ProgrammingError, IntegrityError):  # the latter two: a race
+            self._ask(sqlalchemy.select(_TABLE.c.slot).limit(1))
+        except SQLAlchemyError as exc:
+            raise self._away(exc) from exc
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -111,9 +118,9 @@ class Book:
         if self._insert(as_text(slot), RUNNING, now, {}):
             return True
         before = self.entry(slot)
-        if before is None or not (before.is_orphan or before.state in (QUEUED, FAILED)):
+        if before is None or not (before.is_orphan(now) or before.state in (QUEUED, FAILED)):
             return False
-        again = {"begun": before.beginnings + 1} if before.is_orphan else {}
+        again = {"begun": before.beginnings + 1} if before.is_orphan(now) else {}
         return self._change(
             before, replace(before, state=RUNNING, worker=identity(), at=now, said=again)
         )
@@ -132,6 +139,12 @@ class Book:
         if before is None or before.state != QUEUED:
             return False
         return self._change(before, replace(before, state=SKIPPED, at=now, said={"why": why}))
+
+    def beat(self, slot: datetime, now: datetime) -> None:
+        """Says that a slot of ours is at work."""
+        before = self.entry(slot)
+        if before is not None and before.state == RUNNING and before.worker == identity():
+            self._change(before, replace(before, at=now))
 
     def end(self, slot: datetime, state: str, now: datetime, said: Mapping[str, Any]) -> None:
         """Writes down what came of a slot of ours."""
@@ -180,6 +193,6 @@ class Book:
         except SQLAlchemyError as exc:
             raise self._away(exc) from exc
 
-    def _away(self, exc: SQLAlchemyError) -> RunFolderError:
+    def _away(self, exc: Exception) -> RunFolderError:
         words = str(getattr(exc, "orig", None) or exc).strip().splitlines()[0]
-        return RunFolderError(f"the book of slots {masked(self.url)} does not answer: {words}")
+        return RunFolderError(f"the book of slots {masked(self.url)} cannot be used: {words}")

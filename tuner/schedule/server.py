@@ -5,6 +5,7 @@ look at one book, and one that is killed leaves nothing undone that the next doe
 """
 
 import subprocess
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ from tuner.sweep_file import Schedule
 
 LATE = timedelta(minutes=5)
 """A slot that nobody has started for so long was missed"""
-MOST_BEGINNINGS = 10
+MOST_BEGINNINGS = 20
 """A slot whose process is killed again and again is left to `tuner schedule once`"""
 
 
@@ -52,19 +53,20 @@ def due(served: Served, began: datetime, entries: Iterable[Entry], now: datetime
     """Which slot is to run now, and which are not to: of several, the newest stands for all."""
     entries = list(entries)
     for entry in entries:
-        if entry.is_orphan and entry.beginnings < MOST_BEGINNINGS:
+        if entry.is_orphan(now) and entry.beginnings < MOST_BEGINNINGS:
             return Due(entry.slot)
+    is_busy = any(e.state == RUNNING and not e.is_orphan(now) for e in entries)
     waiting = [e.slot for e in entries if e.state == QUEUED]
-    known = max([began, *(e.slot for e in entries)])
-    new = [
-        slot for slot in slots_between(served.schedule, known, now)
-        if starts_at(served.schedule, served.name, slot) <= now
-    ]  # fmt: skip
+    known = max([began, *(e.slot for e in entries if e.slot <= now)])
+    passed = list(slots_between(served.schedule, known, now))
+    started = [s for s in passed if starts_at(served.schedule, served.name, s) <= now]
+    # With a long jitter a later slot may start first; the ones before it then do not start any more.
+    new = [slot for slot in passed if started and slot <= max(started)]
     if not waiting and not new:
         return Due()
     *older, newest = [*waiting, *new]
     skip = [(slot, f"slot {as_text(newest)} stands for it") for slot in older]
-    if any(e.state == RUNNING for e in entries) and served.schedule.overlap == "skip":
+    if is_busy and served.schedule.overlap == "skip":
         return Due(None, [*skip, (newest, "the sweep before was still running")])
     late = newest not in waiting and now - starts_at(served.schedule, served.name, newest) > LATE
     if late and served.schedule.missed == "skip":
@@ -109,7 +111,7 @@ class Server:
                 self.say(f"{each.name}: slot {as_text(slot)} is left out: {why}")
         if found.run is None or (each.name, found.run) in self.running:
             return
-        busy = any(e.state == RUNNING and not e.is_orphan for e in entries)
+        busy = any(e.state == RUNNING and not e.is_orphan(now) for e in entries)
         if busy or len(self.running) >= self.at_once:
             if each.book.queue(found.run, now):
                 self.say(f"{each.name}: slot {as_text(found.run)} waits for its turn")
@@ -117,13 +119,18 @@ class Server:
         self.say(f"{each.name}: slot {as_text(found.run)} starts")
         self.running[each.name, found.run] = self.start(each, found.run)
 
-    def end(self, seconds: float) -> None:
-        """Lets the sweeps that run save and end."""
+    def end(self, seconds: float, hurry: Callable[[], bool]) -> None:
+        """Lets the sweeps that run save and end; in a hurry they are told a second time."""
         processes = [run for run in self.running.values() if isinstance(run, subprocess.Popen)]
         for process in processes:
             process.terminate()
-        for process in processes:
-            try:
-                process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        deadline, told = time.monotonic() + seconds, False
+        while any(process.poll() is None for process in processes):
+            if hurry() and not told:
+                told = True
+                for process in processes:
+                    process.terminate()
+            if time.monotonic() > deadline:
+                for process in processes:
+                    process.kill()
+            time.sleep(0.1)

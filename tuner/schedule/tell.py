@@ -6,7 +6,8 @@ Addresses of webhooks and passwords are secrets: nothing here says or raises the
 import os
 import smtplib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,7 +61,12 @@ def secret_of(text: str | None) -> str | None:
 
 
 def _host(address: str) -> str:
-    return address if address.startswith("$") else str(urlsplit(address).hostname)
+    if address.startswith("$"):
+        return address
+    try:
+        return str(urlsplit(address).hostname)
+    except ValueError:
+        return "an address that is none"
 
 
 def _tried(
@@ -87,7 +93,7 @@ def _tried(
 def _post(address: str, body: dict[str, Any]) -> None:
     try:
         answer = httpx.post(address, json=body, timeout=SECONDS)
-    except httpx.InvalidURL as exc:
+    except (httpx.InvalidURL, ValueError) as exc:
         raise _Never("its address is none") from exc
     except httpx.HTTPError as exc:
         raise _Again(type(exc).__name__) from exc  # the text of some has the address
@@ -99,7 +105,11 @@ def _post(address: str, body: dict[str, Any]) -> None:
 
 def _mail(email: Email, password: str | None, subject: str, text: str) -> None:
     message = EmailMessage()
-    message["Subject"], message["From"], message["To"] = subject, email.sender, ", ".join(email.to)
+    try:
+        message["Subject"], message["From"] = " ".join(subject.split()), email.sender
+        message["To"] = ", ".join(email.to)
+    except ValueError as exc:
+        raise _Never("an address is none") from exc
     message.set_content(text)
     host, _, port = email.server.partition(":")
     number = int(port or 587)
@@ -108,7 +118,7 @@ def _mail(email: Email, password: str | None, subject: str, text: str) -> None:
             server: smtplib.SMTP = smtplib.SMTP_SSL(host, number, timeout=SECONDS)
         else:
             server = smtplib.SMTP(host, number, timeout=SECONDS)
-        with server:
+        with _closing(server):
             server.ehlo()
             if number != 465 and server.has_extn("starttls"):
                 server.starttls(context=ssl.create_default_context())
@@ -118,7 +128,9 @@ def _mail(email: Email, password: str | None, subject: str, text: str) -> None:
                 if number != 465 and host not in ("localhost", "127.0.0.1"):
                     raise _Never("it offers no encryption, so the password is not sent to it")
                 server.login(email.user, password)
-            server.send_message(message)
+            refused = server.send_message(message)
+    except ValueError as exc:  # a line break in an address
+        raise _Never("an address is none") from exc
     except smtplib.SMTPAuthenticationError as exc:
         raise _Never(f"it refuses the password of {email.user}") from exc
     except smtplib.SMTPResponseException as exc:
@@ -132,3 +144,16 @@ def _mail(email: Email, password: str | None, subject: str, text: str) -> None:
         raise _Never("its certificate is not valid") from exc
     except (smtplib.SMTPException, OSError) as exc:
         raise _Again(type(exc).__name__) from exc
+    if refused:  # it was sent to the others, so it is not sent again
+        raise _Never(f"it refuses {', '.join(refused)}")
+
+
+@contextmanager
+def _closing(server: smtplib.SMTP) -> Iterator[None]:
+    """Says goodbye; what is answered to that changes nothing of what was sent."""
+    try:
+        yield
+    finally:
+        with suppress(smtplib.SMTPException, OSError):
+            server.quit()
+        server.close()

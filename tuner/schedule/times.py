@@ -13,8 +13,8 @@ from cronsim import CronSim
 
 from tuner.sweep_file import Schedule
 
-MOST_SLOTS = 10_000
-"""So many missed ones are looked at; a schedule of every minute, off for a week"""
+MOST_SLOTS = 100_000
+"""So many are looked at; a schedule of every minute, off for two months"""
 
 
 def slots_between(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:
