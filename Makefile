@@ -6,11 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup aws tune test check format bench calibration chaos report clean
+.PHONY: help setup aws tune test test-slow check format bench calibration chaos report clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## install everything that a sweep needs into .venv
 
@@ -25,6 +25,9 @@ report: $(VENV)/.ready ## write a run's report again: make report RUN=runs/demo
 
 test: $(VENV)/.ready-dev ## run the tests
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.ready-dev ## run those that are left out of it, for time (ten minutes)
+	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.ready-dev ## formatting, lint, types, and which part may import which
 	$(BIN)/ruff format --check .

@@ -61,11 +61,13 @@ def test_what_goes_wrong_in_a_trial_is_a_record_with_its_reason(run_on_aws):
     assert "ExecuteUserScriptError" in by_mode["killed"].user_attrs["failure"]
 
 
+@pytest.mark.slow
 def test_five_failures_without_a_success_end_the_sweep_with_amts_reason(run_on_aws):
     with pytest.raises(SweepFailed, match=r"none succeeded.*5 attempts.*cannot work"):
         run_on_aws(fixed={"mode": "fails"}, budget={"trials": 20, "parallel": 5})
 
 
+@pytest.mark.slow
 def test_job_that_amt_stops_early_is_a_censored_trial(run_on_aws, emulator):
     """The median rule: the first configurations are good, the last is hopeless and slow."""
     order = iter([1e-3, 1.1e-3, 0.9e-3, 0.1])
@@ -98,6 +100,7 @@ def test_job_over_its_time_is_a_failure_that_says_so(run_on_aws):
     assert trial.user_attrs["failure"] == "ran longer than sagemaker.max_hours"
 
 
+@pytest.mark.slow
 def test_throttling_and_server_errors_are_waited_out(run_on_aws, emulator, capsys):
     emulator.throttle.update(
         DescribeHyperParameterTuningJob=3, ListTrainingJobsForHyperParameterTuningJob=1,

@@ -106,6 +106,7 @@ def test_ctrl_c_leaves_the_job_and_stop_ends_it_and_run_goes_on(
     ] == 3 - sum(t.user_attrs["outcome"] == "finished" for t in ledger.read_trials()[:2])
 
 
+@pytest.mark.slow
 def test_stop_while_followed_ends_the_sweep_and_starts_nothing_more(
     aws_sweep, emulator, tmp_path, tuner, started
 ):
@@ -120,6 +121,7 @@ def test_stop_while_followed_ends_the_sweep_and_starts_nothing_more(
     assert len(emulator.service.tuning) == 1
 
 
+@pytest.mark.slow
 def test_second_launch_from_another_machine_finds_the_running_job(
     aws_sweep, emulator, tmp_path, tuner, started
 ):
@@ -166,6 +168,7 @@ def test_completion_criteria_end_the_search_for_good(run_on_aws, emulator):
     assert 1 <= len(ledger.read_trials()) < 6
 
 
+@pytest.mark.slow
 def test_changed_script_starts_a_job_of_its_own(aws_sweep, emulator, tmp_path, tuner):
     """Also where the run folder was deleted, and nothing here remembers the first."""
     (tmp_path / "toy.py").write_bytes(TOY.read_bytes())
@@ -179,6 +182,7 @@ def test_changed_script_starts_a_job_of_its_own(aws_sweep, emulator, tmp_path, t
     assert Ledger.load("sqlite:///run/study.db").read_trials()[0].value > 500
 
 
+@pytest.mark.slow
 def test_stopped_default_is_run_again_and_the_sweep_ends(
     aws_sweep, emulator, tmp_path, tuner, started
 ):
@@ -229,6 +233,7 @@ def test_ctrl_c_during_the_upload_starts_nothing(run_on_aws, emulator, monkeypat
     assert not emulator.service.tuning
 
 
+@pytest.mark.slow
 def test_larger_budget_counts_while_the_job_still_runs(
     aws_sweep, emulator, tmp_path, tuner, started
 ):

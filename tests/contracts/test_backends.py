@@ -223,6 +223,7 @@ def test_hours_are_a_hard_cap(run_sweep):
     assert not any(t.state == TrialState.RUNNING for t in ledger.read_trials())
 
 
+@pytest.mark.slow
 def test_no_more_trials_at_once_than_asked_for(run_sweep):
     _, ledger = run_sweep(fixed={"sleep": 0.1}, budget={"trials": 6, "parallel": 2})
     events = [(t.datetime_start, 1) for t in ledger.read_trials()]

@@ -180,6 +180,7 @@ def test_job_is_reported_on_without_a_run(on_aws, ledger, opened):
     assert page.locator("#all-trials tbody tr:not(.detail)").count() == len(ours)
 
 
+@pytest.mark.slow
 def test_several_processes_train_one_trial_by_torchrun(on_aws, tiny_bert):
     folder, emulator = on_aws
     done = run(

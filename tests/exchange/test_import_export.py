@@ -120,6 +120,7 @@ def test_bad_table_is_one_sentence(tuner, tmp_path, content, words, sentence):
     assert "Traceback" not in said.stderr
 
 
+@pytest.mark.slow
 def test_what_was_imported_has_a_winner_but_no_command(tuner, tmp_path):
     rows = "\n".join(f"{i},{i / 10}" for i in range(1, 5))
     (tmp_path / "t.csv").write_text(f"a,f1\n{rows}\n")

@@ -28,7 +28,7 @@ def train(tiny_bert, folder, *words, launcher=(sys.executable,)):
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-@pytest.mark.parametrize("weights", ["none", "balanced"])
+@pytest.mark.parametrize("weights", ["none", pytest.param("balanced", marks=pytest.mark.slow)])
 def test_two_processes_give_the_numbers_of_one(tiny_bert, tmp_path, weights):
     """Without dropout; 50 examples in batches of 16 leave a last batch of 2, one row for each."""
     words = ("--dropout", "0", "--class_weights", weights)
@@ -43,6 +43,7 @@ def test_two_processes_give_the_numbers_of_one(tiny_bert, tmp_path, weights):
     assert (tmp_path / "together/model/model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_batch_smaller_than_the_number_of_processes_is_no_error(tiny_bert, tmp_path):
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     lines = train(tiny_bert, tmp_path, "--train_limit", "33", launcher=torchrun)

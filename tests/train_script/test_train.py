@@ -144,7 +144,9 @@ def numbers(lines):
     ]
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_killed_run_goes_on_to_the_same_numbers(tiny_bert, tmp_path, how):
     whole = start(tiny_bert, tmp_path / "whole", **LONG)
     process = start(tiny_bert, tmp_path / "cut", **LONG)
@@ -180,6 +182,7 @@ def test_checkpoint_cut_in_half_falls_back_to_the_one_before(tiny_bert, tmp_path
     assert "goes on from step" in err
 
 
+@pytest.mark.slow
 def test_checkpoint_of_another_configuration_is_not_used(tiny_bert, tmp_path):
     process = start(tiny_bert, tmp_path, **LONG)
     process.stdout.readline()
@@ -189,6 +192,7 @@ def test_checkpoint_of_another_configuration_is_not_used(tiny_bert, tmp_path):
     assert "goes on" not in err
 
 
+@pytest.mark.slow
 def test_checkpoint_of_other_data_is_not_used(tiny_bert, tmp_path):
     def data(texts):
         lines = [f"the doctor {texts} {i},{i % 2}" for i in range(48)]
@@ -221,6 +225,7 @@ def test_loss_that_is_not_finite_says_so(tiny_bert, capsys):
     assert "learning_rate 9.9" in last
 
 
+@pytest.mark.slow
 def test_memory_that_runs_out_is_one_sentence():
     """A real limit on the process's memory, set once the libraries are loaded."""
     code = """

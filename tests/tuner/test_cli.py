@@ -110,6 +110,7 @@ def test_changed_script_is_refused(tuner, write_sweep, tmp_path):
     assert "has changed since the first trial" in error(tuner("run", path))
 
 
+@pytest.mark.slow
 def test_model_folder_is_found_beside_the_sweep_file(tuner, tiny_bert, tmp_path, monkeypatch):
     import shutil
 
@@ -165,6 +166,7 @@ def test_second_run_is_refused_and_stop_ends_the_first(tuner, write_sweep, tmp_p
     assert "is not running" in tuner("stop", "toy").stdout
 
 
+@pytest.mark.slow
 def test_killed_orchestrator_loses_no_finished_trial(tuner, write_sweep, tmp_path):
     path = write_sweep(fixed={"sleep": 0.2}, budget={"trials": 5, "parallel": 1})
     first = subprocess.Popen(

@@ -50,6 +50,7 @@ def test_a_table_of_results_becomes_a_report_and_no_run(tuner, tmp_path):
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_the_check_holds_a_report_against_its_ledger(tuner, write_sweep):
     assert tuner("run", write_sweep()).returncode == 0
     done = tuner("report", "--check", "runs/toy/report.json")
@@ -82,6 +83,7 @@ def test_one_of_several_objectives_is_chosen_by_its_number(tuner, two_objectives
     assert "has no objective speed; it has 1, 2" in text
 
 
+@pytest.mark.slow
 def test_a_running_sweep_is_watched_until_it_ends(write_sweep, tuner):
     path = write_sweep(fixed={"sleep": 0.4}, budget={"trials": 8, "parallel": 1})
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -85,6 +85,7 @@ def test_slots_run_once_start_warm_are_compared_and_told(
     assert json.loads((tmp_path / "c.json").read_text())["verdict"] == "worse"
 
 
+@pytest.mark.slow
 def test_a_slot_that_fails_is_written_down_and_can_be_run_again(weekly, tuner, tmp_path):
     path = weekly(fixed={"mode": "fails"})
     failed = tuner("schedule", "once", path, "--slot", SLOTS[0])
@@ -95,6 +96,7 @@ def test_a_slot_that_fails_is_written_down_and_can_be_run_again(weekly, tuner, t
     assert "goes on after" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_slot_that_a_person_stopped_waits_for_a_person(weekly, tuner, tmp_path):
     """And another goal, or a last slot that is gone, costs the comparison and not the slot."""
     path = weekly(

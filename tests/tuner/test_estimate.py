@@ -1,6 +1,7 @@
 """The estimate of time and cost: a range that holds, from runs that are alike, or none."""
 
 import numpy as np
+import pytest
 
 from tuner.estimate import estimate_of
 
@@ -29,6 +30,7 @@ def test_the_price_of_the_machine_makes_money_of_it():
     assert "10 min" in str(found)
 
 
+@pytest.mark.slow
 def test_a_second_run_like_the_first_is_told_how_long_it_takes(write_sweep, tmp_path, tuner):
     blocks = {"fixed": {"sleep": 0.05}, "budget": {"trials": 6, "parallel": 1}}
     path = write_sweep(**blocks)

@@ -141,6 +141,7 @@ def test_a_run_folder_that_is_deleted_ends_the_sweep_with_a_sentence(write_sweep
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_trial_folders_that_are_deleted_cost_their_checkpoints_only(write_sweep, tmp_path, tuner):
     fixed = {"sleep": 0.3, "checkpoint": True}
     path = write_sweep(fixed=fixed, budget={"trials": 3, "parallel": 1})
