@@ -41,7 +41,9 @@ format: $(VENV)/.ready-dev ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tools.reference
 
-bench: $(VENV)/.ready-dev ## measure what one trial costs and where its time goes, and the size and speed of reports
+bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usual recipe; one trial; reports (half an hour)
+	$(PIP) install -c constraints.txt -e '.[bench]'
+	$(BIN)/python bench/sweeps.py $(if $(MRPC),--data $(MRPC))
 	$(BIN)/python bench/trial.py
 	$(BIN)/python bench/report_page.py
 

@@ -1,9 +1,11 @@
 """Fixtures: the toy script's sweep, a two-layer BERT that really trains, the command line."""
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -74,8 +76,34 @@ def emulator(_emulator, monkeypatch):
 
 
 @pytest.fixture
-def tuner() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line as a person does, in a process of its own."""
+def tuner(monkeypatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line as the console script does, but in this process: to import all of it anew
+    takes longer than most of these tests.
+    """
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        from tuner.cli import main
+
+        said, complained, status = io.StringIO(), io.StringIO(), 0
+        arguments = ["tuner", *map(str, words)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with redirect_stdout(said), redirect_stderr(complained):
+            try:
+                main()
+            except SystemExit as end:
+                status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        return subprocess.CompletedProcess(
+            arguments, status, said.getvalue(), complained.getvalue()
+        )
+
+    return run
+
+
+@pytest.fixture
+def tuner_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in a process of its own; keyword arguments are those of `subprocess.run`."""
 
     def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -172,11 +172,11 @@ def test_documented_sweep_files_load(place):
             check_outside(loaded)
 
 
-def test_script_of_the_contract_page_can_be_tuned(place, tuner):
+def test_script_of_the_contract_page_can_be_tuned(place, tuner_process):
     (place / "parabola.py").write_text(next(b for b in blocks("python") if "argparse" in b))
     text = next(b for b in blocks("yaml") if "parabola.py" in b)
     (place / "parabola.yaml").write_text(text)
-    done = tuner("run", "parabola.yaml", "--set", "budget.trials=6", cwd=place)
+    done = tuner_process("run", "parabola.yaml", "--set", "budget.trials=6", cwd=place)
     assert done.returncode == 0, done.stderr
     assert "winner: trial" in done.stdout
 

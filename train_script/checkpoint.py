@@ -7,6 +7,7 @@ beside and renamed, and the one before is kept, so there is always a whole one.
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ class Progress:
     evaluate_seconds: float
     recent_losses: list[float]
     """Of the steps since the last evaluation"""
+    loss_scale: dict[str, Any] | None = None
+    """The state of fp16's scaling"""
 
 
 def identity_hash(identity: dict[str, Any]) -> str:
@@ -42,9 +45,12 @@ def save(
     progress: Progress,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    best: dict[str, torch.Tensor] | None = None,
+    extra: Mapping[str, Mapping[str, torch.Tensor]] = {},
 ) -> None:
-    """Writes the whole state; the file that was there becomes the previous one."""
+    """Writes the whole state; the file that was there becomes the previous one.
+
+    `extra` are more weights by the name of their kind, such as those of the best evaluation.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
@@ -56,8 +62,8 @@ def save(
                 steps[name] = float(value)
             else:
                 tensors[f"optimizer.{key}.{name}"] = value
-    for name, tensor in (best or {}).items():
-        tensors[f"best.{name}"] = tensor
+    for kind, weights in extra.items():
+        tensors |= {f"{kind}.{name}": tensor for name, tensor in weights.items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -65,6 +71,7 @@ def save(
         "identity": identity, "step": progress.step, "evaluations": progress.evaluations,
         "train_seconds": progress.train_seconds, "evaluate_seconds": progress.evaluate_seconds,
         "optimizer_steps": steps, "recent_losses": progress.recent_losses,
+        "loss_scale": progress.loss_scale, "extra": list(extra),
     }  # fmt: skip
     part = folder / (LATEST + ".part")
     # Tied or transposed tensors may share memory, which safetensors refuses.
@@ -81,8 +88,8 @@ def save(
 
 def restore(
     folder: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, torch.Tensor] | None] | None:
-    """Loads the newest whole state of this very run; None where there is none."""
+) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | None:
+    """Loads the newest whole state of this very run, and its extra weights; None where there is none."""
     for name in (LATEST, PREVIOUS):
         try:
             with safe_open(folder / name, framework="pt") as file:
@@ -101,7 +108,7 @@ def _put_back(
     tensors: dict[str, torch.Tensor],
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-) -> tuple[Progress, dict[str, torch.Tensor] | None]:
+) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]]:
     def part(prefix: str) -> dict[str, torch.Tensor]:
         return {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
 
@@ -119,9 +126,9 @@ def _put_back(
         torch.cuda.set_rng_state(tensors["random.cuda"])
     progress = Progress(
         header["step"], header["evaluations"], header["train_seconds"],
-        header["evaluate_seconds"], header.get("recent_losses", []),
+        header["evaluate_seconds"], header.get("recent_losses", []), header.get("loss_scale"),
     )  # fmt: skip
-    return progress, part("best.") or None
+    return progress, {kind: part(f"{kind}.") for kind in header.get("extra", [])}
 
 
 def clear(folder: Path) -> None:

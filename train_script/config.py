@@ -73,10 +73,21 @@ class TrainConfig:
         0.1, "dropout in the encoder's layers, its attention and before the classifier",
         low=0, below=1,
     )  # fmt: skip
+    attention_dropout: float = option(
+        -1.0, "dropout of the attention's weights; -1: as dropout", low=-1, below=1
+    )
+    classifier_dropout: float = option(
+        -1.0, "dropout before the classifier; -1: as dropout", low=-1, below=1
+    )
     max_length: int = option(128, "longer inputs are cut", unit="tokens", low=8, high=4096)
     schedule: str = option(
-        "linear", "learning rate after the warmup: falls linearly, as a cosine, or stays",
-        choices=["linear", "cosine", "constant"],
+        "linear", "learning rate after the warmup: falls linearly, as a cosine or as a power of what "
+        "is left, or stays",
+        choices=["linear", "cosine", "polynomial", "constant"],
+    )  # fmt: skip
+    schedule_power: float = option(
+        2.0, "of schedule polynomial: the learning rate falls as (1 - share done) to this power",
+        above=0, high=10,
     )  # fmt: skip
     max_grad_norm: float = option(
         1.0, "gradients are scaled down to this norm; 0 switches clipping off", low=0
@@ -84,6 +95,57 @@ class TrainConfig:
     class_weights: str = option(
         "none", "balanced weighs each class by 1 / its frequency in the loss",
         choices=["none", "balanced"],
+    )  # fmt: skip
+    # What of the pre-trained encoder learns.
+    frozen_layers: int = option(
+        0, "so many of the lowest layers, with the embeddings, stay as pre-trained and without dropout; "
+        "all of them: features for the head alone (Howard and Ruder 2018)",
+        unit="layers", low=0, high=1000,
+    )  # fmt: skip
+    layer_decay: float = option(
+        1.0, "each layer's learning rate is that of the layer above times this (Howard and Ruder 2018)",
+        above=0, high=1,
+    )  # fmt: skip
+    reinit_layers: int = option(
+        0, "so many of the top layers, with the pooler, begin anew (Zhang et al. 2021)",
+        unit="layers", low=0, high=1000,
+    )  # fmt: skip
+    pooling: str = option(
+        "cls", "what the head reads: the first token, or the mean over all tokens (BERT's own models)",
+        choices=["cls", "mean"],
+    )  # fmt: skip
+    # What keeps it from learning by heart.
+    label_smoothing: float = option(
+        0.0, "so much of each label's weight is spread over all labels (Szegedy et al. 2016)",
+        low=0, below=1,
+    )  # fmt: skip
+    rdrop: float = option(
+        0.0, "weight of how far two passes with other dropout disagree (R-Drop, Liang et al. 2021)",
+        low=0, high=100,
+    )  # fmt: skip
+    ema: float = option(
+        0.0, "decay of a running average of the weights, which is evaluated and saved; 0: none",
+        low=0, below=1,
+    )  # fmt: skip
+    augment: str = option(
+        "none", "texts are changed anew in each epoch: the pair swapped, punctuation put in (Karimi et "
+        "al. 2021), words replaced by WordNet's synonyms (where it is installed)",
+        choices=["none", "swap", "punctuation", "synonyms"],
+    )  # fmt: skip
+    augment_share: float = option(
+        0.5, "the share of the examples that augment changes in an epoch", low=0, high=1
+    )
+    early_stopping: int = option(
+        0, "ends after so many evaluations in a row without a better one; 0: never",
+        unit="evaluations", low=0, high=1000,
+    )  # fmt: skip
+    # What a large batch or model needs to fit.
+    accumulation: int = option(
+        1, "a batch is computed in so many parts, one after the other", low=1, high=4096
+    )
+    gradient_checkpointing: str = option(
+        "off", "on: layers are computed a second time for their gradients, which saves memory",
+        choices=["off", "on"],
     )  # fmt: skip
     seed: int = option(
         0, "initialises the classifier, orders the data, drops out", low=0, high=2**32 - 1
@@ -103,8 +165,13 @@ class TrainConfig:
     )  # fmt: skip
     precision: str = option(
         "fp32", "bf16 multiplies matrices in bfloat16 (weights stay in fp32); auto: bf16 where the "
-        "hardware has it, for elsewhere it is many times slower",
-        choices=["fp32", "bf16", "auto"],
+        "hardware has it, for elsewhere it is many times slower; fp16, with scaled losses, on GPUs",
+        choices=["fp32", "bf16", "fp16", "auto"],
+    )  # fmt: skip
+    packing: str = option(
+        "auto", "auto: BERT's own models compute nothing for padding (same numbers, faster); off: as "
+        "all other models",
+        choices=["auto", "off"], tunable=False,
     )  # fmt: skip
     # Where the data is.
     data: str = option(

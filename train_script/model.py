@@ -18,12 +18,15 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from train_script.errors import BadInput
+from train_script.kept import keep, kept, once
 from train_script.pretrained import positions
 
 DROPOUT_NAMES = (
     ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),  # BERT, RoBERTa
     ("dropout", "attention_dropout", "seq_classif_dropout"),  # DistilBERT
 )
+LAYERS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers")
+"""Where the models of transformers keep their layers"""
 
 
 def quiet_libraries() -> None:
@@ -40,10 +43,13 @@ def has_native_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def load_model(place: str, labels: Sequence[str], dropout: float) -> tuple[nn.Module, str]:
+def load_model(
+    place: str, labels: Sequence[str], dropouts: tuple[float, float, float]
+) -> tuple[nn.Module, str]:
     """The encoder of `place` (folder or hub name) with a new classifier, initialised by torch's seed.
 
-    Also the SHA-256 of the weights that were loaded, which is the same wherever they came from.
+    `dropouts` are those of the layers, of the attention and before the classifier. Also the SHA-256 of
+    the weights that were loaded, which is the same wherever they came from.
     """
     config = AutoConfig.from_pretrained(place)
     config.num_labels = len(labels)
@@ -51,7 +57,7 @@ def load_model(place: str, labels: Sequence[str], dropout: float) -> tuple[nn.Mo
     config.label2id = {label: i for i, label in enumerate(labels)}
     for names in DROPOUT_NAMES:
         if hasattr(config, names[0]):
-            for name in names:
+            for name, dropout in zip(names, dropouts, strict=True):
                 setattr(config, name, dropout)
             break
     else:
@@ -59,6 +65,11 @@ def load_model(place: str, labels: Sequence[str], dropout: float) -> tuple[nn.Mo
             f"model {place}: {config.model_type} has no dropout setting that this script knows; "
             f"known: {', '.join(names[0] for names in DROPOUT_NAMES)}"
         )
+    if found := kept(("weights", place)):  # the same as below, without reading and hashing a file
+        kind, weights, digest = found
+        return kind.from_pretrained(
+            None, config=config, state_dict=dict(weights), dtype=torch.float32
+        ), digest
     try:
         # A classifier of another size in the checkpoint is replaced, not an error.
         model, told = AutoModelForSequenceClassification.from_pretrained(
@@ -68,7 +79,69 @@ def load_model(place: str, labels: Sequence[str], dropout: float) -> tuple[nn.Mo
     except (ValueError, OSError) as exc:
         raise BadInput(f"model {place} cannot be loaded: {str(exc).splitlines()[0]}") from exc
     new = {*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])}
-    return model, _sha256({k: v for k, v in model.state_dict().items() if k not in new})
+    weights = {k: v for k, v in model.state_dict().items() if k not in new}
+    digest = _sha256(weights)
+    keep(("weights", place), (type(model), weights, digest))
+    return model, digest
+
+
+def layers_of(model: Any) -> list[nn.Module]:
+    """The encoder's layers from the lowest up; BadInput for a model whose layers are not known."""
+    base = model.base_model
+    for path in LAYERS:
+        found: Any = base
+        for part in path.split("."):
+            found = getattr(found, part, None)
+        if isinstance(found, nn.ModuleList):
+            return list(found)
+    raise BadInput(
+        f"{type(model).__name__} has no layers where this script looks for them ({', '.join(LAYERS)}), "
+        "so frozen_layers, layer_decay and reinit_layers do not work with it"
+    )
+
+
+def depth_of(model: Any, name: str) -> int:
+    """How far below the head a parameter is: 0 in the head, 1 in the top layer, and so on."""
+    layers = layers_of(model)
+    owner = dict(model.named_parameters())[name]
+    for i, layer in enumerate(layers):
+        if any(owner is parameter for parameter in layer.parameters()):
+            return len(layers) - i
+    embeddings = model.base_model.embeddings.parameters()
+    return len(layers) + 1 if any(owner is parameter for parameter in embeddings) else 0
+
+
+def freeze(model: Any, count: int) -> list[nn.Module]:
+    """Keeps the embeddings and the lowest `count` layers as they are; those modules. 0: none."""
+    if not count:
+        return []
+    layers = layers_of(model)
+    if count > len(layers):
+        raise BadInput(f"frozen_layers {count} is more than the {len(layers)} layers of the model")
+    frozen = [model.base_model.embeddings, *layers[:count]]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
+
+
+def reinitialize(model: Any, count: int) -> None:
+    """Begins the top `count` layers and the pooler anew, as before pre-training (torch's seed)."""
+    if not count:
+        return
+    layers = layers_of(model)
+    if count > len(layers):
+        raise BadInput(f"reinit_layers {count} is more than the {len(layers)} layers of the model")
+    spread = float(getattr(model.config, "initializer_range", 0.02))
+    pooler = getattr(model.base_model, "pooler", None)
+    for top in [*layers[-count:], *([pooler] if pooler is not None else [])]:
+        for module in top.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=spread)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
 
 
 def _sha256(weights: dict[str, torch.Tensor]) -> str:
@@ -81,7 +154,7 @@ def _sha256(weights: dict[str, torch.Tensor]) -> str:
 
 def load_tokenizer(place: str, max_length: int) -> PreTrainedTokenizerBase:
     """The model's own tokenizer; BadInput where `max_length` is more than the model's positions."""
-    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer = once(("tokenizer", place), lambda: AutoTokenizer.from_pretrained(place))
     longest = positions(place)
     if longest and max_length > longest:
         raise BadInput(f"max_length {max_length} is more than the {longest} positions of {place}")

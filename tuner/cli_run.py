@@ -11,6 +11,8 @@ from tuner.cli_results import print_best, write_report_of
 from tuner.errors import LedgerLost, RunFolderError, SweepError, TunerError
 
 if TYPE_CHECKING:
+    from optuna import Study
+
     from train_script.tasks import Splits
     from tuner.cli_compare import Earlier
     from tuner.ledger import Ledger
@@ -83,7 +85,7 @@ def work(
             view.say(f"goes on after {done} trials; {open_} were cut off and go on now")
         elif done:
             view.say(f"goes on after {done} trials")
-        backend = BACKENDS[loaded.sweep.backend](loaded)
+        backend = BACKENDS[loaded.sweep.backend](loaded, _nothing_to_gain)
         outcome = backend.run(ledger, folder, view)
     except LedgerLost:  # without it there is nothing to report on
         raise
@@ -110,6 +112,14 @@ def work(
     if not ledger.best_first():
         print("error: no trial finished; the report shows why", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _nothing_to_gain(study: "Study") -> dict[str, Any] | None:
+    """The judge of `budget.stop_early`."""
+    from reports.gain import gain_left
+
+    left = gain_left(study)
+    return left.as_fact() if left is not None and left.is_nothing else None
 
 
 def _say_estimate(

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from train_script.augment import problem as augment_problem
 from train_script.config import METRICS, OPTIONS, TUNABLE, TYPES, check_values, value_problem
 from train_script.errors import did_you_mean
 from train_script.tasks import TASKS
@@ -38,6 +39,22 @@ def raw_faults(data: Mapping[str, Any], own_script: bool) -> Iterator[tuple[Loca
             if name not in OPTIONS:
                 near = did_you_mean(str(name), TUNABLE)
                 yield (block, str(name)), f"is not an option of train_script/train.py{near}"
+
+
+def _augment_faults(sweep: Sweep, task: TaskBlock) -> Iterator[tuple[Location, str]]:
+    """Texts that cannot be changed as `augment` says."""
+    named = [task.text] if isinstance(task.text, str) else task.text
+    if task.name not in TASKS:
+        return  # told already
+    texts = TASKS[task.name].texts or len(named) or 2
+    wanted: list[tuple[Location, Any]] = [
+        (("fixed", "augment"), sweep.fixed.get("augment", "none"))
+    ]
+    if searched := sweep.space.get("augment"):
+        wanted += [(("space", "augment"), choice) for choice in searched.choice or ()]
+    for place, kind in wanted:
+        if fault := augment_problem(str(kind), task.name, texts):
+            yield place, fault
 
 
 def _texts(value: Any, place: Location) -> Iterator[tuple[Location, str]]:
@@ -78,6 +95,8 @@ def cross_faults(sweep: Sweep, own_script: bool) -> Iterator[tuple[Location, str
     yield from _sampler_faults(sweep, space)
     if own_script:
         yield from _own_script_faults(sweep)
+        if sweep.task is not None:
+            yield from _augment_faults(sweep, sweep.task)
     elif sweep.objective.direction is None and sweep.objective.metric not in METRICS:
         yield ("objective",), "needs direction: maximize or minimize"
 

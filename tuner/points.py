@@ -5,7 +5,7 @@ the ledger, and a resumed sweep does not replay its first points, as a seeded sa
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,10 @@ from tuner.space import Point, SearchSpace
 from tuner.sweep import LoadedSweep
 
 LAST_WINNER = "last winner"
+ENDED = "search_ended"
+"""The fact of the study that the search has ended before its budget, and why"""
+Judge = Callable[[optuna.Study], Mapping[str, Any] | None]
+"""Says why the search of a study may end (`sentence`, and the figures), None while it may gain something"""
 CONFIRM_SEED = 100_000
 """Confirmation seeds start here above the sweep's seed, so no search trial has used one."""
 
@@ -34,10 +38,14 @@ class Proposal:
 
 
 class Points:
-    """The search and the confirmation trials of a sweep, one at a time."""
+    """The search and the confirmation trials of a sweep, one at a time.
 
-    def __init__(self, loaded: LoadedSweep, ledger: Ledger) -> None:
-        self.loaded, self.ledger = loaded, ledger
+    `judge` says, after each search trial, whether the search may end (`budget.stop_early`).
+    """
+
+    def __init__(self, loaded: LoadedSweep, ledger: Ledger, judge: Judge | None = None) -> None:
+        self.loaded, self.ledger, self.judge = loaded, ledger, judge
+        self._judged = 0
         self.search = loaded.sweep.search
         self.space = loaded.space()
         self.default = loaded.default_point() if self.search.start_with_default else None
@@ -54,6 +62,8 @@ class Points:
 
     def search_total(self) -> int:
         """How many search trials the sweep will have."""
+        if self.ended_early():
+            return len(self.ledger.counted("search"))
         if self.search.sampler == "grid":
             return min(len(self.grid), self.loaded.sweep.budget.trials)
         return self.loaded.sweep.budget.trials
@@ -61,7 +71,7 @@ class Points:
     def next_search(self) -> Proposal | None:
         """The next search trial, None when the budget is used up."""
         done = self.ledger.counted("search")
-        if len(done) >= self.search_total():
+        if len(done) >= self.search_total() or self._ends_now(done):
             return None
         number = len(self.ledger.read_trials())
         seed = self.search.seed + number
@@ -85,6 +95,28 @@ class Points:
         chosen_by = "adaptive" if finished >= warm else "random"
         point, notes = self._sampled(self._sampler(number, warm))
         return self._proposal(chosen_by, seed, point, notes)
+
+    def ended_early(self) -> str:
+        """Why the search has ended before its budget; empty where it has not."""
+        if not self.loaded.sweep.budget.stop_early:
+            return ""
+        return str((self.ledger.study.user_attrs.get(ENDED) or {}).get("sentence", ""))
+
+    def _ends_now(self, done: list[FrozenTrial]) -> bool:
+        """Asks the judge where a trial has ended since it was asked; what it says is the ledger's."""
+        budget = self.loaded.sweep.budget
+        ended = sum(t.state.is_finished() for t in done)
+        evenly_spread = math.ceil(self.search.space_filling * budget.trials)
+        if (
+            not budget.stop_early or self.judge is None or ended == self._judged
+            or ended <= evenly_spread
+        ):  # fmt: skip
+            return False
+        self._judged = ended
+        found = self.judge(self.ledger.study)
+        if found is not None:
+            self.ledger.set(ENDED, dict(found))
+        return found is not None
 
     def next_confirm(self) -> Proposal | None:
         """The next re-run on a fresh seed, None when each candidate has all of its seeds."""

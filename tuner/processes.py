@@ -75,7 +75,7 @@ class TrialProcess:
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.secrets = secrets_in(self.environment)
         self.process = subprocess.Popen(
-            [*_dies_with_us(), *self.command], cwd=self.folder, env=dict(self.environment), stdin=subprocess.DEVNULL,
+            [*dies_with_us(), *self.command], cwd=self.folder, env=dict(self.environment), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
         assert self.process.stdout
@@ -322,7 +322,7 @@ def secrets_in(environment: Mapping[str, str]) -> list[bytes]:
 
 
 @cache
-def _dies_with_us() -> tuple[str, ...]:
+def dies_with_us() -> tuple[str, ...]:
     """A prefix by which Linux sends a trial SIGTERM when this process is killed; empty elsewhere."""
     setpriv = shutil.which("setpriv")
     if not setpriv:

@@ -79,6 +79,8 @@ class Budget(Block):
     """A hard cap on the time on the clock; trials in flight are stopped and can go on later"""
     usd: Annotated[float, Field(gt=0)] | None = None
     """A hard cap on the money, what is in flight included; needs prices"""
+    stop_early: bool = False
+    """End the search when what it could still gain is surely less than the noise between seeds"""
     silent_minutes: Annotated[float, Field(gt=0)] | None = 60
     """Here, a trial that prints nothing for so long hangs, is killed and has failed; null: never"""
 

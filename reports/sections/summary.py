@@ -35,6 +35,9 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     if isinstance(compared, Mapping) and "verdict" in compared:
         text = f"Since the run before: {compared['verdict']}. {compared['sentence']}"
         said.append((text, "change"))
+    ended = table.facts.get("search_ended")
+    if isinstance(ended, Mapping) and "sentence" in ended:
+        said.append((f"The search ended early, {ended['sentence']}.", "history"))
     said.append((_what_it_took(table), "trials"))
     if analysis.failures:
         said.append((analysis.failures.sentence, "trials"))

@@ -94,8 +94,8 @@ def test_models_that_cannot_win_are_not_kept(swept):
     assert not list((swept / "runs/tiny/trials").glob("*/checkpoint"))
 
 
-def test_command_of_best_gives_the_winners_score_by_hand(swept, tuner):
-    shown = tuner("best", "tiny", cwd=swept).stdout.splitlines()
+def test_command_of_best_gives_the_winners_score_by_hand(swept, tuner_process):
+    shown = tuner_process("best", "tiny", cwd=swept).stdout.splitlines()
     command = next(line for line in shown if "train.py" in line)
     winner = json.loads((swept / "runs/tiny/report.json").read_text())["sections"]["winner"][
         "winner"

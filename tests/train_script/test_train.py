@@ -12,7 +12,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.conftest import ROOT
-from train_script.train import main, schedule_factor
+from train_script.optimizer import schedule_factor
+from train_script.train import main
 
 PREDICTIONS = Path("outputs/data/predictions.jsonl")
 SCRIPT = ROOT / "train_script" / "train.py"
@@ -78,6 +79,7 @@ def test_best_evaluation_is_kept_where_that_is_asked_for(tiny_bert, capsys):
         keep="best",
         metric="eval_loss",
         learning_rate=0.03,
+        schedule="constant",
         evaluations=6,
         epochs=6,
     )
@@ -92,7 +94,10 @@ def test_best_evaluation_is_kept_where_that_is_asked_for(tiny_bert, capsys):
 @pytest.mark.parametrize("option", [
     {"schedule": "cosine"}, {"schedule": "constant"}, {"class_weights": "balanced"},
     {"max_grad_norm": 0.01}, {"weight_decay": 5.0}, {"warmup_ratio": 0.9}, {"dropout": 0.5},
-    {"max_length": 16}, {"precision": "bf16"},
+    {"max_length": 16}, {"precision": "bf16"}, {"schedule": "polynomial"}, {"attention_dropout": 0.5},
+    {"classifier_dropout": 0.9}, {"frozen_layers": 1}, {"layer_decay": 0.5}, {"reinit_layers": 1},
+    {"pooling": "mean"}, {"label_smoothing": 0.3}, {"rdrop": 5.0}, {"ema": 0.9}, {"augment": "swap"},
+    {"augment": "punctuation"},
 ])  # fmt: skip
 def test_each_option_changes_the_training(tiny_bert, capsys, option):
     if option == {"class_weights": "balanced"}:  # the demo is balanced; this file is not
@@ -303,18 +308,18 @@ def test_the_weights_that_it_began_from_are_known_by_their_hash(tiny_bert, tmp_p
 
 @pytest.mark.parametrize("native", [True, False])
 def test_precision_auto_is_what_the_hardware_does_itself(tiny_bert, capsys, monkeypatch, native):
-    from train_script import model
+    from train_script import fit
 
-    monkeypatch.setattr(model, "has_native_bf16", lambda device: native)
+    monkeypatch.setattr(fit, "has_native_bf16", lambda device: native)
     assert train(capsys, tiny_bert, precision="auto")[-1]["precision"] == (
         "bf16" if native else "fp32"
     )
 
 
 def test_emulated_bf16_is_told_of(tiny_bert, capsys, monkeypatch):
-    from train_script import model
+    from train_script import fit
 
-    monkeypatch.setattr(model, "has_native_bf16", lambda device: False)
+    monkeypatch.setattr(fit, "has_native_bf16", lambda device: False)
     assert main(words(tiny_bert, precision="bf16")) == 0
     assert "bf16 is emulated on this device" in capsys.readouterr().err
 

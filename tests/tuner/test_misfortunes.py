@@ -105,16 +105,16 @@ def until(process, word):
 
 
 def test_a_full_disk_ends_the_sweep_with_a_sentence_and_it_goes_on_with_more(
-    small_disk, write_sweep, tuner
+    small_disk, write_sweep, tuner_process
 ):
     place, remount = small_disk
     path = write_sweep(fixed={"mode": "flood"}, budget={"trials": 5, "parallel": 1})
-    done = tuner("run", path, "--out", place / "run")
+    done = tuner_process("run", path, "--out", place / "run")
     assert done.returncode == 1, done.stdout
     assert "disk is full" in done.stderr.lower()
     assert "Traceback" not in done.stderr
     assert remount("size=60m") == 0
-    again = tuner("run", path, "--out", place / "run")
+    again = tuner_process("run", path, "--out", place / "run")
     assert again.returncode == 0, again.stderr
     ledger = Ledger.load(f"sqlite:///{place}/run/study.db")
     assert [t.state for t in ledger.read_trials()] == [TrialState.COMPLETE] * 5
@@ -366,7 +366,7 @@ def test_what_a_ledger_says_to_run_is_not_run(write_sweep, tmp_path, tuner):
 
 
 def test_a_second_signal_ends_at_once_and_says_so(write_sweep, tmp_path):
-    path = write_sweep(fixed={"sleep": 3.0, "mode": "deaf"}, budget={"trials": 2, "parallel": 1})
+    path = write_sweep(fixed={"sleep": 15.0, "mode": "deaf"}, budget={"trials": 2, "parallel": 1})
     process = start(path, tmp_path / "run")
     until(process, "started")
     time.sleep(1.0)
@@ -376,7 +376,7 @@ def test_a_second_signal_ends_at_once_and_says_so(write_sweep, tmp_path):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25, "neither the trial's minute nor the 30 s to save"
 
 
 def test_ctrl_c_is_heard_while_another_worker_has_the_turn(write_sweep, tmp_path):

@@ -27,6 +27,18 @@ def spend(write_sweep, folder, usd, **blocks):
     return LocalBackend(loaded).run(ledger, run, PlainView()), ledger
 
 
+def test_the_cap_holds_whatever_a_trial_does(write_sweep, tmp_path):
+    """Trials of a minute that are deaf to SIGTERM end with the money; `make chaos` measures to a tenth of a second."""
+    fixed = {"sleep": 15.0, "mode": "deaf"}
+    outcome, ledger = spend(
+        write_sweep, tmp_path / "run", 2.0, fixed=fixed, budget={"trials": 100, "parallel": 2}
+    )
+    assert outcome is Outcome.OUT_OF_MONEY
+    spent = ledger.study.user_attrs["elapsed_seconds"] * DEAR / 3600
+    assert 1.0 < spent < 2.0 + local_backend.POLL_SECONDS + 3  # seconds of a busy machine
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_sweep_overspends_by_less_than_a_poll_interval(seed, write_sweep, tmp_path):
     """Trials of random length, one in two deaf to SIGTERM; `make chaos` does it 50 times."""

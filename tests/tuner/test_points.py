@@ -230,3 +230,48 @@ def test_a_last_winner_outside_the_space_or_at_the_default_is_not_tried(make):
         point = points.default if winner == "default" else winner
         points.ledger.set("warm", {"run": "before", "winner": point, "trials": []})
         assert Points(points.loaded, points.ledger).earlier.winner is None
+
+
+def test_the_search_ends_when_the_judge_says_so_and_stays_ended(make):
+    asked = []
+
+    def judge(study):
+        asked.append(len(study.trials))
+        return {"sentence": "nothing left to gain"} if len(study.trials) >= 7 else None
+
+    points = make(budget={"trials": 12, "stop_early": True}, search={"space_filling": 0.3})
+    points.judge = judge
+    play(points)
+    assert len(points.ledger.read_trials()) == 7
+    assert asked == [5, 6, 7], "not before the evenly spread trials are done, once after each trial"
+    assert points.ended_early() == "nothing left to gain"
+    assert points.search_total() == 7
+    again = Points(points.loaded, points.ledger, lambda study: asked.append("again"))
+    assert again.next_search() is None
+    assert asked[-1] == 7
+    without = make(points.ledger.study, budget={"trials": 12})
+    assert without.next_search() is not None, "a person may go on: budget.stop_early: false"
+
+
+def test_a_sweep_in_which_nothing_matters_ends_early_and_says_why(write_sweep, tuner, tmp_path):
+    path = write_sweep(
+        space={"rate": {"float": [9e-4, 1.1e-3]}, "depth": {"choice": [1, 2], "default": 1}},
+        fixed={"noise": 1.0, "evaluations": 1}, confirm={"top": 1, "seeds": 1},
+        budget={"trials": 60, "parallel": 2, "stop_early": True}, search={"space_filling": 0.2},
+    )  # fmt: skip
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    said = next(line for line in done.stdout.splitlines() if "nothing left to gain" in line)
+    assert "another seed alone changes the score by about" in said
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    search = ledger.counted("search")
+    assert 12 <= len(search) < 60
+    assert ledger.counted("confirm")
+    facts = ledger.study.user_attrs["search_ended"]
+    assert facts["chance"] < 0.2
+    assert facts["sentence"] in (tmp_path / "run/report.json").read_text()
+    again = tuner("run", path, "--out", tmp_path / "run")
+    assert "nothing left to gain" in again.stdout
+    ledger.close()
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    assert len(ledger.counted("search")) == len(search)

@@ -218,3 +218,17 @@ def test_every_ready_sweep_file_loads():
 
     for path in sorted((ROOT / "sweeps").glob("*.yaml")):
         assert load_sweep(path).sweep.name == path.stem
+
+
+def test_an_augmentation_that_breaks_labels_is_told_with_its_place(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "task: {name: cola}\nmodel: minilm-l6\nobjective: {metric: eval_mcc}\n"
+        "space:\n  augment: {choice: [none, punctuation, swap]}\n"
+    )
+    with pytest.raises(SweepError) as told:
+        load_sweep(path)
+    assert [fault.partition(" ")[2] for fault in told.value.faults] == [
+        "space.augment augment punctuation would break the labels of cola, which are about the very words",
+        "space.augment augment swap needs pairs of texts, and those of cola are single",
+    ]

@@ -118,23 +118,25 @@ def test_money_is_that_of_all_workers_each_at_its_own_price(ledger, monkeypatch)
 
 
 def test_a_sweep_on_postgresql_is_run_shown_and_reported_and_hides_its_password(
-    write_sweep, tmp_path, tuner, postgres
+    write_sweep, tmp_path, tuner_process, postgres
 ):
     path = write_sweep(storage=postgres.url, name="shown", budget={"trials": 3, "parallel": 1})
-    done = tuner("run", path, "--out", tmp_path / "one")
+    done = tuner_process("run", path, "--out", tmp_path / "one")
     assert done.returncode == 0, done.stderr
-    said = [done.stdout, tuner("status", tmp_path / "one").stdout]
-    said.append(tuner("doctor", tmp_path / "one").stdout)
+    said = [done.stdout, tuner_process("status", tmp_path / "one").stdout]
+    said.append(tuner_process("doctor", tmp_path / "one").stdout)
     assert "postgresql://me:***@127.0.0.1" in said[-1]
     assert "holds 3 trials (3 complete)" in said[-1]
-    helped = tuner("worker", path, "--out", tmp_path / "two")  # another machine comes too late
+    helped = tuner_process(
+        "worker", path, "--out", tmp_path / "two"
+    )  # another machine comes too late
     assert helped.returncode == 0, helped.stderr
-    changed = tuner(
+    changed = tuner_process(
         "worker", path, "--out", tmp_path / "three", "--set", "search.seed=5"
     )  # another sweep of the same name
     assert changed.returncode == 2
     assert 'belongs to another sweep: search was not set, is {"seed": 5}' in changed.stderr
-    elsewhere = tuner("run", write_sweep(name="shown"), "--out", tmp_path / "one")
+    elsewhere = tuner_process("run", write_sweep(name="shown"), "--out", tmp_path / "one")
     assert elsewhere.returncode == 2
     assert "the sweep names no storage" in elsewhere.stderr
     said += [helped.stdout, changed.stderr, elsewhere.stderr]
@@ -145,7 +147,9 @@ def test_a_sweep_on_postgresql_is_run_shown_and_reported_and_hides_its_password(
     assert (tmp_path / "one" / "storage.url").stat().st_mode & 0o077 == 0
     # A new password is no other database: it is taken over.
     new = postgres.url.replace("a-secret-word", "another-one")
-    refused = tuner("run", write_sweep(storage=new, name="shown"), "--out", tmp_path / "one")
+    refused = tuner_process(
+        "run", write_sweep(storage=new, name="shown"), "--out", tmp_path / "one"
+    )
     assert "password authentication failed" in refused.stderr
     assert (tmp_path / "one" / "storage.url").read_text().strip() == new
 

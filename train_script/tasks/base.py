@@ -60,6 +60,8 @@ class Task:
     read: Callable[[TaskOptions], Splits]
     help: str = ""
     labels: tuple[str, ...] = field(default=())
+    texts: int = 2
+    """How many texts an example has; 0: as many as the user's file"""
 
 
 def stratified_rows(labels: list[int], count: int, rng: np.random.Generator) -> np.ndarray:

@@ -47,4 +47,6 @@ def _examples(paths: list[Path]) -> Examples:
     return Examples(texts, labels)
 
 
-TASK = Task("cola", "eval_mcc", read, help="grammatical or not, 8,551 + 1,043", labels=LABELS)
+TASK = Task(
+    "cola", "eval_mcc", read, help="grammatical or not, 8,551 + 1,043", labels=LABELS, texts=1
+)

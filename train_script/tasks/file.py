@@ -80,4 +80,4 @@ def _sorted_labels(labels: set[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=lambda label: (numbers[label], label)))
 
 
-TASK = Task("file", "eval_accuracy", read, help="your own TSV, CSV or JSONL")
+TASK = Task("file", "eval_accuracy", read, help="your own TSV, CSV or JSONL", texts=0)

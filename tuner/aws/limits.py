@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 
-from train_script.train import evaluation_line
+from train_script.contract import evaluation_line
 from tuner.aws.request import (
     LARGEST_SEED,
     Place,
@@ -124,6 +124,10 @@ def notes(loaded: LoadedSweep) -> list[str]:
     if plan.strategy == "Bayesian":
         told.append(
             "AMT chooses its own first points: search.space_filling has no counterpart there"
+        )
+    if sweep.budget.stop_early:
+        told.append(
+            "budget.stop_early is AMT's own test of convergence there, which knows nothing of seed noise"
         )
     if sweep.budget.parallel > USUAL_PARALLEL:
         told.append(

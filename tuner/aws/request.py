@@ -16,6 +16,7 @@ from tuner.processes import metric_pattern
 from tuner.sagemaker_block import SageMakerBlock
 from tuner.space import Parameter, Point
 from tuner.sweep import LoadedSweep, as_text
+from tuner.sweep_file import Sweep
 
 CONTAINER_ROOT = "/opt/ml"
 CHOSEN_BY = {"Bayesian": "adaptive", "Hyperband": "adaptive", "Random": "random", "Grid": "grid"}
@@ -110,7 +111,7 @@ def tuning_request(
         config["StrategyConfig"] = {
             "HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": epochs}
         }
-    if criteria := _completion(block):
+    if criteria := _completion(sweep):
         config["TuningJobCompletionCriteria"] = criteria
     request: dict[str, Any] = {
         "HyperParameterTuningJobName": name,
@@ -372,8 +373,8 @@ def _toolkit(loaded: LoadedSweep, place: Place) -> dict[str, str]:
     return keys
 
 
-def _completion(block: SageMakerBlock) -> dict[str, Any]:
-    wanted = block.completion
+def _completion(sweep: Sweep) -> dict[str, Any]:
+    wanted = sweep.sagemaker.completion
     criteria: dict[str, Any] = {}
     if wanted.target is not None:
         criteria["TargetObjectiveMetricValue"] = wanted.target
@@ -381,7 +382,7 @@ def _completion(block: SageMakerBlock) -> dict[str, Any]:
         criteria["BestObjectiveNotImproving"] = {
             "MaxNumberOfTrainingJobsNotImproving": wanted.not_improving
         }
-    if wanted.convergence:
+    if wanted.convergence or sweep.budget.stop_early:
         criteria["ConvergenceDetected"] = {"CompleteOnConvergence": "Enabled"}
     return criteria
 

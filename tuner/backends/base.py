@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from tuner.ledger import Ledger
+from tuner.points import Judge
 from tuner.progress import Totals, View, shown_score
 from tuner.run_folder import RunFolder
 from tuner.sweep import LoadedSweep
@@ -29,7 +30,7 @@ class Backend(Protocol):
     stopped_by: int
     """The signal that ended the last `run`, where one did"""
 
-    def __init__(self, loaded: LoadedSweep) -> None: ...
+    def __init__(self, loaded: LoadedSweep, judge: Judge | None = None) -> None: ...
 
     def problems(self) -> list[str]:
         """What stands in the way, one sentence each, before anything is spent."""

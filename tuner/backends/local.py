@@ -22,7 +22,7 @@ from tuner.estimate import of_rest
 from tuner.ledger import Ledger
 from tuner.machine import gpu_names, usable_cores
 from tuner.output import Ending, TrialOutput
-from tuner.points import Points, make_pruner
+from tuner.points import Judge, Points, make_pruner
 from tuner.prices import HERE, prices_file
 from tuner.processes import KILL_AFTER_SECONDS, Event, Leftover, TrialProcess
 from tuner.progress import Row, Totals, View
@@ -30,6 +30,7 @@ from tuner.run_folder import RunFolder
 from tuner.signals import Asked, listening
 from tuner.storage import Busy, Turn
 from tuner.sweep import LoadedSweep
+from tuner.warm import WarmServer
 from tuner.workers import Others, Workers, stop_all
 
 FAILURES_WITHOUT_SUCCESS = 5
@@ -46,8 +47,8 @@ MOST_KILLS = 2
 class LocalBackend:
     """Trials as processes of this machine."""
 
-    def __init__(self, loaded: LoadedSweep) -> None:
-        self.loaded = loaded
+    def __init__(self, loaded: LoadedSweep, judge: Judge | None = None) -> None:
+        self.loaded, self.judge = loaded, judge
         self.stopped_by = int(signal.SIGTERM)
 
     def problems(self) -> list[str]:
@@ -143,7 +144,7 @@ class _LocalRun:
         self.backend, self.ledger, self.folder, self.view = backend, ledger, folder, view
         self.loaded, self.asked = backend.loaded, asked
         self.sweep = self.loaded.sweep
-        self.points = Points(self.loaded, ledger)
+        self.points = Points(self.loaded, ledger, backend.judge)
         self.workers = Workers(ledger, self.sweep.prices.get(HERE, 0.0))
         patience = ledger.patience
         patience.say, patience.stop = view.say, lambda: self._must_end() is not None
@@ -151,6 +152,9 @@ class _LocalRun:
         self.making = Making(self.loaded, ledger, self.points, self.workers, self.turn)
         self.running: dict[int, _Running] = {}
         self.leftovers: dict[int, Leftover] = {}
+        self.warm: WarmServer | None = None
+        if self.loaded.uses_own_script:
+            self.warm = WarmServer(self.loaded.script, folder.path / "server.log")
         self.begun: dict[int, Begun] = {}
         """Ours already, but what an earlier worker left running of them has not ended yet"""
         self.events: queue.Queue[Event] = queue.Queue(maxsize=10_000)
@@ -173,6 +177,8 @@ class _LocalRun:
         try:
             outcome = self._phase(self.points.next_search)
             if outcome is Outcome.FINISHED:
+                if why := self.points.ended_early():
+                    self.view.say(why)
                 outcome = self._phase(self.points.next_confirm)
             self._end_all()
             self._remove_models()
@@ -188,6 +194,9 @@ class _LocalRun:
             except LedgerLost:
                 self._abandon_all()
             raise
+        finally:
+            if self.warm is not None:
+                self.warm.close()
 
     def _elapsed(self) -> float:
         return round(self.spent_before + time.monotonic() - self.started, 3)
@@ -299,8 +308,7 @@ class _LocalRun:
         folder = self.folder.trial(number)
         environment = self._environment(folder, gpu := self._take_gpu())
         process = TrialProcess(
-            number, [sys.executable, str(self.loaded.script), *begun.arguments],
-            environment, folder, self.events, marker=f'"{self.sweep.objective.metric}"',
+            number, self._command(begun.arguments, environment), environment, folder, self.events, marker=f'"{self.sweep.objective.metric}"',
         ).start()  # fmt: skip
         row = Row(number, begun.purpose, begun.chosen_by, begun.point)
         may_prune = begun.purpose == "search" and begun.chosen_by != "default"
@@ -309,6 +317,11 @@ class _LocalRun:
             set(begun.reported), max(begun.reported, default=-1),
         )  # fmt: skip
         self.view.changed(row, self._totals())
+
+    def _command(self, arguments: list[str], environment: dict[str, str]) -> list[str]:
+        if self.warm is not None:
+            return self.warm.command(arguments, environment)
+        return [sys.executable, str(self.loaded.script), *arguments]
 
     def _take_gpu(self) -> str | None:
         """Round robin; several trials share a GPU where `parallel` is more than their number."""

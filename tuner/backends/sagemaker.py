@@ -31,7 +31,7 @@ from tuner.backends.base import Outcome
 from tuner.backends.folding import OUT_OF_MONEY, Folding
 from tuner.errors import SweepFailed, TunerError
 from tuner.ledger import Ledger
-from tuner.points import Points, Proposal
+from tuner.points import Judge, Points, Proposal
 from tuner.prices import prices_file
 from tuner.progress import View
 from tuner.run_folder import RunFolder
@@ -51,8 +51,8 @@ SECONDS_TO_STOP = 120.0
 class SageMakerBackend:
     """Trials as training jobs of an AMT tuning job."""
 
-    def __init__(self, loaded: LoadedSweep) -> None:
-        self.loaded = loaded
+    def __init__(self, loaded: LoadedSweep, judge: Judge | None = None) -> None:
+        self.loaded = loaded  # AMT is the judge of its own search
         self.stopped_by = int(signal.SIGTERM)
 
     def problems(self) -> list[str]:

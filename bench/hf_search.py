@@ -1,0 +1,66 @@
+"""The same configurations by `Trainer.hyperparameter_search` with Optuna, or by Ray Tune. For bench/sweeps.py.
+
+`python bench/hf_search.py optuna|ray MODEL TRAIN.csv VALIDATION.csv FOLDER POINTS` (POINTS: a JSON list)
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+def by_optuna(
+    model: str, train: Path, validation: Path, folder: str, points: list[Any]
+) -> list[Any]:
+    """One process, one trial after the other, on all cores: what the method does by itself."""
+    import hf_trial
+    from transformers import trainer_callback
+
+    trainer = hf_trial.make_trainer(model, train, validation, folder, padding=False)
+    found: list[dict[str, float]] = []
+
+    class Note(trainer_callback.TrainerCallback):
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
+            found.append({"accuracy": metrics["eval_accuracy"]})
+
+    trainer.add_callback(Note())
+    trainer.hyperparameter_search(
+        hp_space=lambda trial: hf_trial.settings(points[trial.number]) | {"seed": points[trial.number]["seed"]},
+        compute_objective=lambda metrics: metrics["eval_accuracy"], direction="maximize",
+        n_trials=len(points), backend="optuna",
+    )  # fmt: skip
+    return found
+
+
+def by_ray(model: str, train: Path, validation: Path, folder: str, points: list[Any]) -> list[Any]:
+    """Ray Tune around the same training, one core each, as many at once as there are cores."""
+    import ray
+    from ray import tune
+
+    here = str(Path(__file__).resolve().parent)
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+
+    def objective(point: dict[str, Any]) -> None:
+        sys.path.insert(0, here)
+        os.environ["OMP_NUM_THREADS"] = "1"
+        import hf_trial
+        import torch
+
+        torch.set_num_threads(1)
+        tune.report(hf_trial.run(model, train, validation, point, folder, padding=False))
+
+    tuner = tune.Tuner(
+        tune.with_resources(objective, {"cpu": 1}), param_space=tune.grid_search(points),
+        run_config=tune.RunConfig(storage_path=folder, verbose=0),
+    )  # fmt: skip
+    return [{"accuracy": result.metrics["accuracy"]} for result in tuner.fit()]
+
+
+if __name__ == "__main__":
+    who, model, train, validation, folder, points = sys.argv[1:]
+    search = {"optuna": by_optuna, "ray": by_ray}[who]
+    found = search(model, Path(train), Path(validation), folder, json.loads(points))
+    print(json.dumps(found))

@@ -1,0 +1,253 @@
+"""The same twelve configurations by four ways of tuning: `make bench` (about twenty minutes on two cores).
+
+(a) one process after the other, each example padded to 128 tokens: the usual recipe as a shell loop;
+(b) `Trainer.hyperparameter_search` with Optuna; (c) Ray Tune around the same Trainer; (d) `tuner run`.
+Same data, same model, same seeds, one epoch; each as its users run it, one way after the other in each
+round. Before each the machine's own matrix multiplication is measured, so that a slow quarter of an hour is
+seen. Prints the Markdown of docs/benchmarks.md.
+"""
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import psutil
+import torch
+import yaml
+
+from train_script.pretrained import locate_model
+from train_script.tasks import TaskOptions, load_task
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+GRID = {"learning_rate": [3e-5, 1e-4, 2e-4], "batch_size": [16, 32], "warmup_ratio": [0.0, 0.1]}
+FLOPS_A_TOKEN = 6 * 6 * (12 * 384**2)
+"""Forward and backward, MiniLM-L6: 6 layers of 12 D² weights, 6 operations each"""
+
+
+class Arena:
+    """The data, the model, and what is measured of each way."""
+
+    def __init__(self, folder: Path, options: argparse.Namespace) -> None:
+        self.folder, self.options = folder, options
+        self.model = locate_model(options.model)
+        self.points = [
+            dict(zip(GRID, values, strict=True)) | {"seed": i}
+            for i, values in enumerate(product(*GRID.values()))
+        ][: options.trials]
+        task, data = ("mrpc", str(options.data)) if options.data else ("demo", "")
+        splits = load_task(task, TaskOptions(data=data, train_limit=options.pairs))
+        assert splits.validation is not None
+        self.train = self._written("train.csv", splits.train, len(splits.train))
+        self.validation = self._written("validation.csv", splits.validation, options.validation)
+        self.examples = len(splits.train) * len(self.points)
+
+    def _written(self, name: str, examples: Any, most: int) -> Path:
+        path = self.folder / name
+        with path.open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["one", "two", "label"])
+            rows.writerows(
+                [*texts, label]
+                for texts, label in list(zip(examples.texts, examples.labels, strict=True))[:most]
+            )
+        return path
+
+    def measured(self, way: Callable[["Arena"], list[dict[str, float]]]) -> dict[str, Any]:
+        """One sweep: seconds, scores, the most memory that its processes had together."""
+        rate = gemm_rate(1) * 1e9
+        peak, over = [0], threading.Event()
+        watch = threading.Thread(target=_watch, args=(peak, over))
+        watch.start()
+        began = time.monotonic()
+        trials = way(self)
+        seconds = time.monotonic() - began
+        over.set()
+        watch.join()
+        if len(trials) != len(self.points):
+            raise SystemExit(f"{way.__name__} brought {len(trials)} of {len(self.points)} trials")
+        return {
+            "seconds": seconds, "memory": peak[0], "gemm": rate, "trials": trials,
+            "accuracy": mean(trial["accuracy"] for trial in trials),
+        }  # fmt: skip
+
+
+def _watch(peak: list[int], over: threading.Event) -> None:
+    me = psutil.Process()
+    while not over.wait(0.5):
+        total = 0
+        for child in me.children(recursive=True):
+            try:
+                total += child.memory_full_info().pss
+            except psutil.Error:
+                continue
+        peak[0] = max(peak[0], total)
+
+
+def recipe(arena: Arena) -> list[dict[str, float]]:
+    """(a)"""
+    found = []
+    for point in arena.points:
+        command = [
+            sys.executable, str(HERE / "hf_trial.py"), arena.model, str(arena.train),
+            str(arena.validation), str(arena.folder / "a"), json.dumps(point),
+        ]  # fmt: skip
+        found.append(json.loads(_said(command).splitlines()[-1]))
+    return found
+
+
+def by_optuna(arena: Arena) -> list[dict[str, float]]:
+    """(b)"""
+    return _searched("optuna", arena)
+
+
+def by_ray(arena: Arena) -> list[dict[str, float]]:
+    """(c)"""
+    return _searched("ray", arena)
+
+
+def _searched(who: str, arena: Arena) -> list[dict[str, float]]:
+    command = [
+        sys.executable, str(HERE / "hf_search.py"), who, arena.model, str(arena.train),
+        str(arena.validation), str(arena.folder / who), json.dumps(arena.points),
+    ]  # fmt: skip
+    found: list[dict[str, float]] = json.loads(_said(command).splitlines()[-1])
+    return found
+
+
+def by_tuner(arena: Arena) -> list[dict[str, float]]:
+    """(d), in a run folder of its own each time"""
+    folder = Path(tempfile.mkdtemp(dir=arena.folder))
+    sweep = {
+        "script": str(ROOT / "train_script/train.py"), "model": arena.model,
+        "task": {"name": "file", "data": str(arena.train), "validation": str(arena.validation),
+                 "text": ["one", "two"], "label": "label"},
+        "objective": {"metric": "eval_accuracy"},
+        "space": {name: {"choice": values} for name, values in GRID.items()},
+        "fixed": {"epochs": 1, "evaluations": 1, "precision": "auto", "max_length": 128},
+        "search": {"sampler": "grid", "pruner": "none"}, "confirm": {"top": 0},
+        "budget": {"trials": 12, "parallel": min(2, os.cpu_count() or 1)},
+    }  # fmt: skip
+    if len(arena.points) < 12:
+        sweep["space"] = {
+            name: {"choice": sorted({p[name] for p in arena.points})} for name in GRID
+        }
+    path = folder / "sweep.yaml"
+    path.write_text(yaml.safe_dump(sweep))
+    _said([sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(folder / "run")])
+    found = []
+    for log in sorted((folder / "run/trials").glob("*/stdout.log")):
+        last = json.loads(log.read_text().splitlines()[-1])
+        found.append({"accuracy": last["eval_accuracy"], **last})
+    return found
+
+
+def _said(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[:3])} failed:\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def gemm_rate(threads: int) -> float:
+    """GFLOP/s of the model's own shapes in fp32 (bf16 where the CPU has it), of all cores together."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    kind = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    a, b = torch.randn(1440, 384).to(kind), torch.randn(384, 1536).to(kind)
+    for _ in range(5):
+        a @ b
+    rates = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(20):
+            a @ b
+        rates.append(20 * 2 * 1440 * 384 * 1536 / (time.perf_counter() - began) / 1e9)
+    return max(rates)
+
+
+def tokens_an_example(arena: Arena) -> float:
+    """Real tokens, without padding."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(arena.model)
+    with arena.train.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    ids = tokenizer(
+        [r["one"] for r in rows], [r["two"] for r in rows], truncation=True, max_length=128
+    )["input_ids"]
+    return mean(map(len, ids))
+
+
+WAYS = {
+    "(a) a process a trial, padded to 128": recipe,
+    "(b) Trainer.hyperparameter_search, Optuna": by_optuna,
+    "(c) Ray Tune around Trainer": by_ray,
+    "(d) tuner run": by_tuner,
+}
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="minilm-l6")
+    parser.add_argument("--data", type=Path, help="MRPC's folder; left out: the demo's sentences.")
+    parser.add_argument("--pairs", type=int, default=256, help="Training pairs.")
+    parser.add_argument("--validation", type=int, default=128, help="Validation pairs.")
+    parser.add_argument("--trials", type=int, default=12, help="Configurations, up to 12.")
+    parser.add_argument("--rounds", type=int, default=1)
+    options = parser.parse_args()
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
+    with tempfile.TemporaryDirectory() as place:
+        arena = Arena(Path(place), options)
+        tokens = tokens_an_example(arena)
+        for number in range(options.rounds):
+            for name in list(WAYS)[number % 4 :] + list(WAYS)[: number % 4]:
+                print(f"round {number + 1} of {options.rounds}: {name}", file=sys.stderr)
+                found[name].append(arena.measured(WAYS[name]))
+    print(table(found, arena.examples, len(arena.points), tokens))
+
+
+def table(found: dict[str, list[dict[str, Any]]], examples: int, trials: int, tokens: float) -> str:
+    """Markdown; ratios are of the medians."""
+    own = median(run["seconds"] for run in found["(d) tuner run"])
+    lines = [
+        "| way | seconds | times (d) | examples/s | memory GiB | mean accuracy | GEMM GFLOP/s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, runs in found.items():
+        seconds = median(run["seconds"] for run in runs)
+        lines.append(
+            f"| {name} | {seconds:.0f} | {seconds / own:.1f} | {examples / seconds:.1f} "
+            f"| {max(run['memory'] for run in runs) / 2**30:.1f} "
+            f"| {mean(run['accuracy'] for run in runs):.3f} "
+            f"| {median(run['gemm'] for run in runs) / 1e9:.0f} |"
+        )
+    trial = [t for run in found["(d) tuner run"] for t in run["trials"]]
+    loop = sum(t["train_seconds"] for t in trial)
+    rate = examples * len(found["(d) tuner run"]) * tokens * FLOPS_A_TOKEN / loop / 1e9
+    at_once = min(2, os.cpu_count() or 1)
+    peak = median(run["gemm"] for runs in found.values() for run in runs) / 1e9
+    later = [t["start_seconds"] + t["save_seconds"] for t in trial[1:]]
+    lines += [
+        "",
+        f"{trials} configurations, {examples // trials} pairs, {tokens:.0f} tokens a pair. In (d)'s training "
+        f"steps {rate * at_once:.0f} GFLOP/s of weights times tokens are useful, {rate * at_once / peak:.0%} of "
+        f"what the machine multiplies at these shapes; a trial after the first needs {median(later):.2f} s to "
+        "start and to save its model.",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

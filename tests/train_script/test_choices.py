@@ -1,0 +1,290 @@
+"""Each choice of TrainConfig does what it says."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+
+from train_script import augment, forward
+from train_script.config import TrainConfig
+from train_script.contract import StopRequest
+from train_script.errors import BadInput
+from train_script.fit import Fit
+from train_script.loss import Loss
+from train_script.optimizer import Average, make_optimizer, schedule_factor
+from train_script.predict import predict
+from train_script.prepared import splits_of
+from train_script.tasks import Examples
+
+
+def config_of(tiny_bert, **options):
+    given = {"task": "demo", "model": str(tiny_bert), "train_limit": 48, "epochs": 2, "max_length": 48,
+             "batch_size": 16, "learning_rate": 1e-3, "num_gpus": 0, "evaluations": 2} | options  # fmt: skip
+    return TrainConfig.from_values(given)
+
+
+@pytest.fixture
+def fit_of(tiny_bert):
+    def make(**options):
+        config = config_of(tiny_bert, **options)
+        return Fit(config, splits_of(config), StopRequest())
+
+    return make
+
+
+@pytest.fixture
+def trained(fit_of, capsys):
+    """The evaluations and the last record of a run, and its Fit."""
+
+    def run(**options):
+        fit = fit_of(**options)
+        last = fit.run()
+        out, err = capsys.readouterr()
+        return [json.loads(line) for line in out.splitlines()], last, fit, err
+
+    return run
+
+
+def losses(records):
+    return [(record["train_loss"], record["eval_loss"]) for record in records]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_frozen_layers_stay_and_their_output_is_remembered_to_the_same_numbers(
+    trained, tiny_bert, monkeypatch, count
+):
+    records, _, fit, err = trained(frozen_layers=count)
+    assert "the frozen layers' output is remembered" in err
+    before = load_file(tiny_bert / "model.safetensors")
+    after = fit.model.bert.state_dict()
+    for name, weights in before.items():
+        layer = name.split(".")[2] if name.startswith("encoder.layer") else ""
+        if name.startswith("embeddings") or (layer and int(layer) < count):
+            assert torch.equal(after[name], weights), name
+        elif layer:
+            assert not torch.equal(after[name], weights), name
+    monkeypatch.setattr(forward, "MOST_REMEMBERED_BYTES", 0)
+    again, _, _, err = trained(frozen_layers=count, output_data_dir="other", checkpoint_dir="other")
+    assert "computed at every step" in err
+    for one, two in zip(losses(records), losses(again), strict=True):
+        assert one == pytest.approx(two, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{"frozen_layers": 1}, {"reinit_layers": 1, "layer_decay": 0.7}]
+)
+def test_packed_and_padded_batches_train_alike(trained, options):
+    """Without dropout, whose masks are drawn in another order."""
+    packed, last, _, _ = trained(dropout=0, **options)
+    padded, other, _, _ = trained(dropout=0, packing="off", checkpoint_dir="other", **options)
+    assert (last["path"], other["path"]) == ("packed", "padded")
+    for one, two in zip(losses(packed), losses(padded), strict=True):
+        assert one == pytest.approx(two, abs=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"frozen_layers": 3}, {"reinit_layers": 3}])
+def test_more_layers_than_there_are_is_a_sentence(fit_of, wrong):
+    with pytest.raises(BadInput, match="3 is more than the 2 layers of the model"):
+        fit_of(**wrong)
+
+
+def test_layers_learn_slower_the_farther_from_the_head(fit_of):
+    fit = fit_of(layer_decay=0.5, weight_decay=0.1)
+    share_of = {
+        id(p): group["share"] for group in fit.optimizer.param_groups for p in group["params"]
+    }
+    bert = fit.model.bert
+    for module, share in (
+        (fit.model.classifier, 1), (bert.pooler, 1), (bert.encoder.layer[1], 0.5),
+        (bert.encoder.layer[0], 0.25), (bert.embeddings, 0.125),
+    ):  # fmt: skip
+        assert {share_of[id(p)] for p in module.parameters()} == {share}
+    fit._step(fit.forward)
+    rates = {group["lr"] / group["share"] for group in fit.optimizer.param_groups}
+    assert len(rates) == 1
+
+
+def test_top_layers_begin_anew_and_the_others_do_not(fit_of, tiny_bert):
+    before = load_file(tiny_bert / "model.safetensors")
+    after = fit_of(reinit_layers=1).model.bert.state_dict()
+    name = "encoder.layer.{}.attention.self.query.weight"
+    assert torch.equal(after[name.format(0)], before[name.format(0)])
+    assert not torch.equal(after[name.format(1)], before[name.format(1)])
+    assert after[name.format(1)].std().item() == pytest.approx(0.02, rel=0.2)
+    assert not torch.equal(after["pooler.dense.weight"], before["pooler.dense.weight"])
+
+
+def test_schedules_are_their_formulas():
+    assert [schedule_factor(s, 10, 0, "polynomial", 2) for s in (0, 5)] == [1, 0.25]
+    assert schedule_factor(5, 10, 0, "polynomial", 1) == schedule_factor(5, 10, 0, "linear")
+
+
+def test_label_smoothing_and_class_weights_are_torch_s(tiny_bert):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(9, 2), torch.tensor([0, 1, 1, 1, 0, 1, 1, 1, 1])
+    config = config_of(tiny_bert, label_smoothing=0.2, class_weights="balanced")
+    loss = Loss(config, torch.bincount(labels), torch.device("cpu"))
+    mine = loss.of(logits, labels) / loss.weight_of(labels)
+    assert loss.weights_C.tolist() == pytest.approx([9 / 4, 9 / 14])
+    theirs = cross_entropy(logits, labels, weight=loss.weights_C, label_smoothing=0.2)
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
+def test_r_drop_adds_what_two_passes_disagree_about(tiny_bert):
+    torch.manual_seed(0)
+    one, two, labels = torch.randn(5, 2), torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
+    loss = Loss(config_of(tiny_bert, rdrop=3.0), torch.bincount(labels), torch.device("cpu"))
+    assert loss.passes == 2
+    plain = cross_entropy(one, labels, reduction="sum").item()
+    assert loss.of(torch.cat([one, one]), labels).item() == pytest.approx(plain, rel=1e-5)
+    p, q = one.softmax(1), two.softmax(1)
+    apart = ((p - q) * (p.log() - q.log())).sum()  # both divergences together
+    mean = cross_entropy(torch.cat([one, two]), labels.repeat(2), reduction="sum") / 2
+    both = loss.of(torch.cat([one, two]), labels).item()
+    assert both == pytest.approx((mean + 3 * apart / 2).item(), rel=1e-5)
+
+
+def test_the_running_average_is_what_is_evaluated_and_saved(trained):
+    _, _, fit, _ = trained(ema=0.99, epochs=3)
+    model = torch.nn.Linear(1, 1)
+    average, mine = Average(model, 0.5), model.weight.item()
+    for step in range(1, 4):
+        with torch.no_grad():
+            model.weight += 1
+        decay = min(0.5, (1 + step) / (10 + step))
+        mine = decay * mine + (1 - decay) * model.weight.item()
+        average.update(step)
+    with average.in_place():
+        assert model.weight.item() == pytest.approx(mine)
+    assert model.weight.item() != pytest.approx(mine)
+    saved = load_file("outputs/model/model.safetensors")
+    weights = fit.model.state_dict()
+    assert all(torch.equal(weights[name], saved[name]) for name in saved)
+    scores, _ = fit._evaluate()
+    assert scores["eval_loss"] == pytest.approx(fit.progress.evaluations[-1]["eval_loss"], abs=1e-6)
+
+
+def test_parts_of_a_batch_give_the_gradients_of_the_whole(trained):
+    whole, *_ = trained(dropout=0, class_weights="balanced", label_smoothing=0.1)
+    parts, *_ = trained(
+        dropout=0,
+        class_weights="balanced",
+        label_smoothing=0.1,
+        accumulation=5,
+        checkpoint_dir="other",
+    )
+    for one, two in zip(losses(whole), losses(parts), strict=True):
+        assert one == pytest.approx(two, abs=1e-5)
+
+
+def test_layers_computed_twice_give_the_same_numbers(trained):
+    """With dropout: the second time has the masks of the first."""
+    once, *_ = trained()
+    twice, *_ = trained(gradient_checkpointing="on", checkpoint_dir="other")
+    for one, two in zip(losses(once), losses(twice), strict=True):
+        assert one == pytest.approx(two, abs=1e-6)
+
+
+def test_training_ends_early_when_nothing_gets_better(trained):
+    records, last, _, _ = trained(
+        learning_rate=0.05, epochs=10, evaluations=10, early_stopping=2, metric="eval_accuracy",
+        schedule="constant",
+    )  # fmt: skip
+    assert last["ended_early"] is True
+    assert len(records) < 10
+    scores = [record["eval_accuracy"] for record in records]
+    assert max(scores[-2:]) <= max(scores[:-2])
+    assert last["fraction"] == records[-1]["fraction"] < 1
+    *_, never, _, _ = trained(learning_rate=0.05, epochs=3, checkpoint_dir="other")
+    assert never["ended_early"] is False
+
+
+def test_half_precision_without_a_gpu_is_a_sentence(fit_of):
+    with pytest.raises(BadInput, match="fp16 needs a GPU"):
+        fit_of(precision="fp16")
+
+
+def test_the_mean_over_tokens_is_read_back_by_predict(trained, tiny_bert):
+    _, _, fit, _ = trained(pooling="mean", epochs=4)
+    with open("outputs/data/predictions.jsonl") as file:
+        rows = [json.loads(line) for line in file]
+    columns = fit.splits.text_columns
+    texts = [tuple(row[column] for column in columns) for row in rows]
+    assert predict("outputs/model", texts, 48) == [row["predicted"] for row in rows]
+    with pytest.raises(BadInput, match="works only with packed batches"):
+        trained(pooling="mean", packing="off")
+
+
+PAIRS = Examples(
+    [("a red cat sat", "the dog ran"), ("one two three", "four five")] * 50, [0, 1] * 50
+)
+
+
+def test_swapped_pairs_are_swapped_and_a_share_is_left_alone():
+    changed = augment.augmented(PAIRS, "swap", 0.3, seed=1, epoch=0)
+    assert 15 <= len(changed) <= 45
+    assert all(texts == PAIRS.texts[i][::-1] for i, texts in changed.items())
+    assert augment.augmented(PAIRS, "swap", 0.3, seed=1, epoch=0) == changed
+    assert augment.augmented(PAIRS, "swap", 0.3, seed=1, epoch=1) != changed
+
+
+def test_punctuation_leaves_the_words_in_their_order():
+    changed = augment.augmented(PAIRS, "punctuation", 1.0, seed=1, epoch=0)
+    assert len(changed) == 100
+    for i, texts in changed.items():
+        for text, before in zip(texts, PAIRS.texts[i], strict=True):
+            words = text.split(" ")
+            assert [word for word in words if word not in augment.MARKS] == before.split(" ")
+            assert len(words) > len(before.split(" "))
+
+
+@pytest.fixture
+def wordnet(tmp_path, monkeypatch):
+    """Files as wndb(5) describes them: one noun with a synonym, and a word that is noun and verb."""
+    data = "  1 a licence\n"
+    place = len(data)
+    data += "00000014 04 n 03 automobile 0 motor_car 0 car 0 000 | four wheels\n"
+    (tmp_path / "data.noun").write_text(data)
+    (tmp_path / "index.noun").write_text(
+        f"  1 a licence\ncar n 1 0 1 1 {place:08d}  \nrun n 1 0 1 1 {place:08d}  \n"
+    )
+    (tmp_path / "index.verb").write_text(f"run v 1 0 1 1 {place:08d}  \n")
+    for part in ("adj", "adv"):
+        (tmp_path / f"index.{part}").write_text("")
+    monkeypatch.setenv("WNSEARCHDIR", str(tmp_path))
+    for function in (augment.synonyms, augment._wordnet, augment._indexes):
+        function.cache_clear()
+    yield
+    for function in (augment.synonyms, augment._wordnet, augment._indexes):
+        function.cache_clear()
+
+
+@pytest.mark.usefixtures("wordnet")
+def test_words_are_replaced_by_those_of_wordnet():
+    assert augment.synonyms("car") == ("automobile", "motor car")
+    assert augment.synonyms("run") == augment.synonyms("Car") == augment.synonyms("zzz") == ()
+    examples = Examples([("my car is old", "we run")] * 20, [0] * 20)
+    changed = augment.augmented(examples, "synonyms", 1.0, seed=0, epoch=0)
+    first = {texts[0] for texts in changed.values()}
+    assert first == {"my automobile is old", "my motor car is old"}
+    assert {texts[1] for texts in changed.values()} == {"we run"}
+
+
+def test_what_would_break_a_label_is_refused(monkeypatch):
+    for kind in ("punctuation", "synonyms"):
+        with pytest.raises(BadInput, match="would break the labels of cola"):
+            augment.check(kind, "cola", 1)
+    with pytest.raises(BadInput, match="swap needs pairs of texts"):
+        augment.check("swap", "file", 1)
+    monkeypatch.setattr(augment, "_wordnet", lambda: None)
+    with pytest.raises(BadInput, match="needs WordNet's files: apt-get install wordnet-base"):
+        augment.check("synonyms", "mrpc", 2)
+    augment.check("punctuation", "mrpc", 2)
+
+
+def test_frozen_parameters_have_no_optimizer(fit_of):
+    fit = fit_of(frozen_layers=2)
+    learning = sum(len(g["params"]) for g in make_optimizer(fit.model, fit.config).param_groups)
+    assert learning == 4  # pooler and classifier, weights and biases

@@ -1,0 +1,110 @@
+"""The packed forward pass: the mathematics of transformers' model, without the padding."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForSequenceClassification
+
+from train_script.packed import PackedBert, dropout, pack, why_not
+
+LENGTHS = [17, 3, 40, 17, 9, 25, 17, 17, 17, 17, 17, 17, 5, 31]
+
+
+@pytest.fixture
+def model(tiny_bert):
+    torch.manual_seed(1)
+    return AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=3)
+
+
+def rows_of(lengths, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for length in lengths:
+        ids = torch.randint(5, 60, (length,), generator=generator).tolist()
+        rows.append({"input_ids": ids, "token_type_ids": [0] * 2 + [1] * (length - 2)})
+    return rows
+
+
+def padded(rows):
+    longest = max(len(row["input_ids"]) for row in rows)
+
+    def field(of):
+        return torch.tensor([of(row) + [0] * (longest - len(row["input_ids"])) for row in rows])
+
+    return {
+        "input_ids": field(lambda r: r["input_ids"]),
+        "token_type_ids": field(lambda r: r["token_type_ids"]),
+        "attention_mask": field(lambda r: [1] * len(r["input_ids"])),
+    }
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_loss_and_gradients_are_those_of_the_plain_model_at_every_step(model, attention):
+    model.config._attn_implementation = attention
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    mine = PackedBert(copy.deepcopy(model))
+    both = [
+        (model, lambda rows: model(**padded(rows)).logits),
+        (mine, lambda rows: mine(pack(rows))),
+    ]
+    optimizers = [torch.optim.AdamW(part.parameters(), lr=1e-3) for part, _ in both]
+    model.train(), mine.train()
+    for step in range(6):
+        rows = rows_of(LENGTHS if step % 2 else [11] * 14, seed=step)
+        labels = torch.randint(3, (len(rows),), generator=torch.Generator().manual_seed(step))
+        losses = []
+        for (_, forward), optimizer in zip(both, optimizers, strict=True):
+            optimizer.zero_grad()
+            losses.append(cross_entropy(forward(rows), labels))
+            losses[-1].backward()
+        assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-5)
+        theirs = dict(model.named_parameters())
+        for name, parameter in mine.model.named_parameters():
+            torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=0, atol=1e-5)
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def test_an_evaluation_gives_the_plain_logits_in_the_order_of_the_batch(model):
+    rows = rows_of(LENGTHS)
+    mine = PackedBert(model)
+    model.eval(), mine.eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            mine(pack(rows)), model(**padded(rows)).logits, rtol=0, atol=1e-5
+        )
+
+
+def test_cheap_dropout_drops_the_share_it_is_asked_for_and_keeps_the_mean():
+    torch.manual_seed(0)
+    x = torch.ones(1000, 1001, requires_grad=True)
+    for p in (0.1, 0.5, 0.0003):
+        y = dropout(x, p, training=True)
+        (grad,) = torch.autograd.grad(y.sum(), x)
+        assert (y == 0).float().mean().item() == pytest.approx(p, rel=0.05 if p > 0.01 else 0.3)
+        assert y.mean().item() == pytest.approx(1, abs=0.005)
+        torch.testing.assert_close(y.detach(), grad)  # what was kept, and by how much it was scaled
+    assert dropout(x, 0.1, training=False) is x
+
+
+def test_dropout_follows_torch_s_seed(model):
+    mine, batch = PackedBert(model).train(), pack(rows_of(LENGTHS))
+    torch.manual_seed(3)
+    first = mine(batch)
+    other = mine(batch)
+    torch.manual_seed(3)
+    assert torch.equal(mine(batch), first)
+    assert not torch.equal(other, first)
+
+
+def test_what_it_cannot_compute_is_said(tiny_bert):
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    tiny = DistilBertConfig(dim=8, n_layers=1, n_heads=1, hidden_dim=8, vocab_size=10)
+    assert "DistilBertForSequenceClassification" in why_not(
+        DistilBertForSequenceClassification(tiny)
+    )

@@ -1,0 +1,158 @@
+"""The server that forks trials: each is a process of its own, found, signalled and ended as any other."""
+
+import json
+import os
+import queue
+import signal
+import sys
+import time
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tuner.processes import TrialProcess, processes_of
+from tuner.warm import MOST_STARTS, WarmServer
+
+SCRIPT = ROOT / "train_script/train.py"
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server is Linux's")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = WarmServer(SCRIPT, tmp_path_factory.mktemp("server") / "server.log")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def begin(server, tiny_bert, tmp_path):
+    """Starts a trial through the server; its events in `begin.events`."""
+    events, server.starts = queue.Queue(), 0
+
+    def start(number=0, *words, **environment):
+        folder = tmp_path / f"trial{number}"
+        given = os.environ | {
+            "CHECKPOINT_DIR": str(folder / "checkpoint"), "OMP_NUM_THREADS": "1",
+            "SM_MODEL_DIR": str(folder / "model"), "SM_NUM_GPUS": "0",
+            "SM_OUTPUT_DATA_DIR": str(folder / "output"),
+        } | environment  # fmt: skip
+        arguments = [
+            "--task", "demo", "--model", tiny_bert, "--train_limit", "48", "--max_length", "48",
+            "--batch_size", "16", *words,
+        ]  # fmt: skip
+        command = server.command(list(map(str, arguments)), given)
+        return TrialProcess(number, command, given, folder, events, marker='"eval_f1"').start()
+
+    start.events = events
+    return start
+
+
+LONG = ("--epochs", "400", "--evaluations", "40")
+
+
+def until_evaluated(begin, count=1):
+    for _ in range(count):
+        event = begin.events.get(timeout=60)
+        assert event.line is not None, event
+
+
+def ended(begin):
+    """The exit status, and the lines before it."""
+    lines = []
+    while (event := begin.events.get(timeout=60)).line is not None:
+        lines.append(json.loads(event.line))
+    return event.exit_status, lines
+
+
+def test_the_second_trial_starts_in_a_moment_with_its_own_numbers(begin, server, tmp_path):
+    first = begin(0, "--seed", 1)
+    assert first.process.args[-1] == "1"
+    status, one = ended(begin)
+    assert status == 0, first.stderr_tail
+    began = time.monotonic()
+    begin(1, "--seed", 2)
+    _, two = ended(begin)
+    whole = time.monotonic() - began
+    assert two[-1]["start_seconds"] < 0.5
+    assert whole - two[-1]["train_seconds"] - two[-1]["evaluate_seconds"] < 2
+    assert one[0]["eval_loss"] != two[0]["eval_loss"]
+    begin(2, "--seed", 1)
+    _, again = ended(begin)
+    assert [e["eval_loss"] for e in again] == [e["eval_loss"] for e in one]
+    assert (tmp_path / "trial2/model/model.safetensors").is_file()
+    assert server.log.read_text() == ""
+
+
+def test_sigterm_reaches_the_run_which_saves(begin, tmp_path):
+    trial = begin(0, *LONG)
+    until_evaluated(begin)
+    trial.stop()
+    status, _ = ended(begin)
+    assert status == 143
+    assert "stopped by SIGTERM after step" in trial.stderr_tail[-1]
+    assert (tmp_path / "trial0/checkpoint/state.safetensors").is_file()
+
+
+def test_a_killed_trial_is_gone_whole_and_others_go_on(begin, tmp_path):
+    killed, other = begin(0, *LONG), begin(1, *LONG)
+    until_evaluated(begin, 4)
+    here = processes_of(str(tmp_path / "trial0/checkpoint"))
+    assert len(here) == 2, "who stands for the run, and the run"
+    killed.kill()
+    while begin.events.get(timeout=60).exit_status is None:
+        pass
+    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in here)
+    until_evaluated(begin)
+    assert other.is_running
+    other.kill()
+
+
+def test_a_run_that_the_system_kills_ends_as_such(begin, tmp_path):
+    trial = begin(0, *LONG)
+    until_evaluated(begin)
+    run = next(
+        p for p in processes_of(str(tmp_path / "trial0/checkpoint")) if p.pid != trial.process.pid
+    )
+    run.send_signal(signal.SIGSEGV)
+    status, _ = ended(begin)
+    assert status == -signal.SIGSEGV
+
+
+def test_without_its_server_a_trial_saves_and_is_taken_for_killed(begin, server, tmp_path):
+    trial = begin(0, *LONG)
+    until_evaluated(begin)
+    here = processes_of(str(tmp_path / "trial0/checkpoint"))
+    server.process.kill()
+    status, _ = ended(begin)
+    assert status == -signal.SIGKILL
+    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in here)
+    assert "stopped by SIGTERM after step" in trial.stderr_tail[-1]
+    begin(0, *LONG)  # a new server, the old checkpoint
+    event = begin.events.get(timeout=60)
+    assert json.loads(event.line)["fraction"] == 1 / 40
+    assert server.starts == 1
+
+
+def test_where_no_server_stays_alive_trials_start_by_themselves(tmp_path):
+    server = WarmServer(SCRIPT, tmp_path / "server.log")
+    server.starts = MOST_STARTS
+    assert server.command(["--epochs", "1"], {}) == [sys.executable, str(SCRIPT), "--epochs", "1"]
+
+
+def test_a_server_that_is_gone_when_asked_is_no_fault_of_the_trial(begin, server, monkeypatch):
+    begin(0)
+    assert ended(begin)[0] == 0
+    server.process.kill()
+    server.process.wait()
+    with monkeypatch.context() as unaware:
+        unaware.setattr(server.process, "poll", lambda: None)
+        begin(1)
+    assert ended(begin)[0] == 0
+
+
+def test_a_bad_configuration_is_told_by_the_trial(begin):
+    trial = begin(0, "--frozen_layers", 9)
+    status, _ = ended(begin)
+    assert status == 2
+    assert "frozen_layers 9 is more than the 2 layers" in trial.stderr_tail[-1]

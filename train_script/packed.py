@@ -1,0 +1,309 @@
+"""BERT's forward pass over the tokens of a batch laid end to end: nothing is computed for padding.
+
+The same parameters and the same mathematics as transformers' `BertForSequenceClassification`, which
+stays the owner of the weights; what is saved and loaded is that one. Saved is the work on padding, on
+what nobody reads (the last layer's output but for [CLS]), and on drawing dropout masks bit by bit.
+
+Names of tensors end in their shape: B sequences, N tokens of all of them, T positions in one, D hidden
+size, H heads, G sequences of a group.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.checkpoint import checkpoint
+from transformers import BertForSequenceClassification
+
+GROUP = 8
+"""Sequences of about one length share one attention product; those of a group are padded to the longest"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sequences whose tokens are the rows `start` to `end`; `place_GT` says where each position lies.
+
+    `mask_GT` is 0 where there is a token and minus infinity elsewhere; None where all are of one length,
+    and so is `real_M`, the places in (G, T) that hold a token.
+    """
+
+    start: int
+    end: int
+    size: int
+    place_GT: Tensor | None
+    real_M: Tensor | None
+    mask_GT: Tensor | None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A batch: its tokens end to end, ordered by length; `order_B` leads back to the batch's order.
+
+    `sequence_N` numbers each token's sequence. `state` is what the frozen layers made of the tokens
+    (N, D), or of the sequences (B, D) where all layers are frozen; None where it is not remembered.
+    """
+
+    ids_N: Tensor
+    types_N: Tensor
+    positions_N: Tensor
+    sequence_N: Tensor
+    first_B: Tensor
+    order_B: Tensor
+    groups: tuple[Group, ...]
+    state: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same on another device."""
+
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        if device.type == "cpu":
+            return self
+        groups = tuple(
+            Group(g.start, g.end, g.size, moved(g.place_GT), moved(g.real_M), moved(g.mask_GT))
+            for g in self.groups
+        )
+        tensors = (
+            self.ids_N, self.types_N, self.positions_N, self.sequence_N, self.first_B, self.order_B
+        )  # fmt: skip
+        ids, types, positions, sequence, first, order = (
+            tensor.to(device, non_blocking=True) for tensor in tensors
+        )
+        return Packed(ids, types, positions, sequence, first, order, groups, moved(self.state))
+
+
+def pack(rows: Sequence[dict[str, Any]]) -> Packed:
+    """Tokenized examples (`input_ids`, perhaps `token_type_ids` and a remembered `state`) as one batch."""
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+    ids: list[int] = []
+    types: list[int] = []
+    positions: list[int] = []
+    first: list[int] = []
+    groups = []
+    for begin in range(0, len(order), GROUP):
+        members = [rows[i] for i in order[begin : begin + GROUP]]
+        lengths = [len(row["input_ids"]) for row in members]
+        start = len(ids)
+        for row, length in zip(members, lengths, strict=True):
+            first.append(len(ids))
+            ids += row["input_ids"]
+            types += row.get("token_type_ids") or [0] * length
+            positions += range(length)
+        groups.append(_group(start, lengths))
+    back = torch.empty(len(order), dtype=torch.long)
+    back[order] = torch.arange(len(order))
+    first_B = torch.tensor(first)
+    lengths_B = torch.diff(first_B, append=torch.tensor([len(ids)]))
+    state = None
+    if all("state" in row for row in rows):
+        states = [rows[i]["state"] for i in order]
+        state = torch.stack(states) if states[0].ndim == 1 else torch.cat(states)
+    return Packed(
+        torch.tensor(ids), torch.tensor(types), torch.tensor(positions),
+        torch.arange(len(order)).repeat_interleave(lengths_B), first_B, back, tuple(groups), state,
+    )  # fmt: skip
+
+
+def _group(start: int, lengths: list[int]) -> Group:
+    longest, count = lengths[-1], sum(lengths)
+    if lengths[0] == longest:
+        return Group(start, start + count, len(lengths), None, None, None)
+    length_G = torch.tensor(lengths)
+    is_real_GT = torch.arange(longest) < length_G[:, None]
+    begin_G = torch.cumsum(length_G, 0) - length_G
+    # A place without a token shows some other token, which the mask hides.
+    place_GT = torch.where(is_real_GT, begin_G[:, None] + torch.arange(longest), 0)
+    mask_GT = torch.zeros(is_real_GT.shape).masked_fill_(~is_real_GT, -torch.inf)
+    real_M = is_real_GT.flatten().nonzero().squeeze(1)
+    return Group(start, start + count, len(lengths), place_GT, real_M, mask_GT)
+
+
+def why_not(model: Any) -> str:
+    """Why this model cannot be computed so; empty where it can."""
+    if type(model) is not BertForSequenceClassification:
+        return f"{type(model).__name__} is none of the models that it knows (BERT's own)"
+    config = model.config
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
+        return "a decoder attends to less than all tokens"
+    if getattr(config, "position_embedding_type", "absolute") not in (None, "absolute"):
+        return f"its positions are {config.position_embedding_type}"
+    return ""
+
+
+class _Dropout(torch.autograd.Function):
+    """Dropout from 16 random bits an element, drawn 64 at a time: exact to 1/65,536 of a probability."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64)
+        bits.random_(-(2**63), None)
+        drop = round(p * 65536)
+        kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= drop - 32768
+        ctx.scale = 65536 / (65536 - drop)
+        ctx.save_for_backward(kept)
+        return torch.where(kept, x * ctx.scale, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (kept,) = ctx.saved_tensors
+        return torch.where(kept, grads[0] * ctx.scale, 0.0), None
+
+
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """Dropout; on the CPU with a cheaper mask than torch's own."""
+    if not training or not p:
+        return x
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    return _Dropout.apply(x, p)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class PackedBert(nn.Module):
+    """A `BertForSequenceClassification` that takes a `Packed` batch; logits in the batch's order.
+
+    `frozen` layers, with the embeddings, are computed without dropout and without gradient. With
+    `pooling` "mean" the head reads the mean over the tokens. With `saves_memory` each layer is
+    computed a second time for its gradients.
+    """
+
+    collate = staticmethod(pack)
+
+    def __init__(
+        self, model: Any, frozen: int = 0, pooling: str = "cls", saves_memory: bool = False
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.frozen, self.pooling, self.saves_memory = frozen, pooling, saves_memory
+        self.layers: list[Any] = list(model.bert.encoder.layer)
+        self.heads = int(model.config.num_attention_heads)
+
+    @property
+    def is_headless(self) -> bool:
+        """Whether nothing of the encoder learns."""
+        return self.frozen == len(self.layers)
+
+    def train(self, mode: bool = True) -> "PackedBert":
+        """What is frozen drops nothing out."""
+        super().train(mode)
+        for module in [self.model.bert.embeddings, *self.layers[: self.frozen]] * bool(self.frozen):
+            module.eval()
+        return self
+
+    def forward(self, batch: Packed) -> Tensor:
+        """Logits, (B, C)."""
+        x = self._frozen_state(batch)
+        if not self.is_headless:
+            x = self._pooled(x, batch, self.frozen)
+        pooler = self.model.bert.pooler
+        pooled_BD = pooler.activation(pooler.dense(x))
+        pooled_BD = dropout(pooled_BD, self.model.dropout.p, self.training)
+        return self.model.classifier(pooled_BD)[batch.order_B]  # type: ignore[no-any-return]
+
+    def frozen_states(self, batch: Packed) -> list[Tensor]:
+        """What the frozen layers make of each example, in the batch's order: (T, D), or (D,) of all layers."""
+        state = self._frozen_state(batch).float()
+        if self.is_headless:
+            return list(state[batch.order_B])
+        lengths = torch.bincount(batch.sequence_N).tolist()
+        parts = torch.split(state, lengths)
+        return [parts[i].clone() for i in batch.order_B.tolist()]
+
+    def _frozen_state(self, batch: Packed) -> Tensor:
+        """The input of the first layer that learns, (N, D); of the head, (B, D), where none does."""
+        if batch.state is not None:
+            return batch.state
+        if not self.frozen:
+            return self._embedded(batch)
+        with torch.no_grad():
+            x_ND = self._embedded(batch)
+            if self.is_headless:
+                return self._pooled(x_ND, batch, 0)
+            for layer in self.layers[: self.frozen]:
+                x_ND = self._layer(layer, x_ND, batch.groups)
+        return x_ND
+
+    def _pooled(self, x_ND: Tensor, batch: Packed, begin: int) -> Tensor:
+        """The rest of the layers, and what of the last one's output the head reads, (B, D)."""
+        whole = self.pooling == "mean"
+        for layer in self.layers[begin:] if whole else self.layers[begin:-1]:
+            if self.saves_memory and torch.is_grad_enabled():
+                x_ND = checkpoint(self._layer, layer, x_ND, batch.groups, use_reentrant=False)
+            else:
+                x_ND = self._layer(layer, x_ND, batch.groups)
+        if not whole:
+            return self._last_layer(self.layers[-1], x_ND, batch)
+        sums_BD = x_ND.new_zeros(len(batch.first_B), x_ND.shape[1]).index_add(
+            0, batch.sequence_N, x_ND
+        )
+        return sums_BD / torch.bincount(batch.sequence_N)[:, None]
+
+    def _embedded(self, batch: Packed) -> Tensor:
+        parts = self.model.bert.embeddings
+        x_ND = parts.word_embeddings(batch.ids_N)
+        x_ND = x_ND + parts.token_type_embeddings(batch.types_N)
+        x_ND = x_ND + parts.position_embeddings(batch.positions_N)
+        return dropout(parts.LayerNorm(x_ND), parts.dropout.p, parts.training)
+
+    def _layer(self, layer: Any, x_ND: Tensor, groups: Sequence[Group]) -> Tensor:
+        own = layer.attention.self
+        q_ND, k_ND, v_ND = own.query(x_ND), own.key(x_ND), own.value(x_ND)
+        parts = [
+            self._attended(own, _spread(q_ND, g), _spread(k_ND, g), _spread(v_ND, g), g)
+            for g in groups
+        ]
+        parts = [
+            y_GTD.flatten(0, 1)
+            if g.real_M is None
+            else y_GTD.flatten(0, 1).index_select(0, g.real_M)
+            for y_GTD, g in zip(parts, groups, strict=True)
+        ]
+        return self._after_attention(layer, torch.cat(parts), x_ND)
+
+    def _last_layer(self, layer: Any, x_ND: Tensor, batch: Packed) -> Tensor:
+        """Its output at [CLS] alone, which is all that the classifier reads, (B, D)."""
+        own = layer.attention.self
+        cls_BD = x_ND[batch.first_B]
+        q_BD, k_ND, v_ND = own.query(cls_BD), own.key(x_ND), own.value(x_ND)
+        parts, begin = [], 0
+        for g in batch.groups:
+            q_G1D = q_BD[begin : begin + g.size, None]
+            parts.append(self._attended(own, q_G1D, _spread(k_ND, g), _spread(v_ND, g), g)[:, 0])
+            begin += g.size
+        return self._after_attention(layer, torch.cat(parts), cls_BD)
+
+    def _after_attention(self, layer: Any, attended_MD: Tensor, x_MD: Tensor) -> Tensor:
+        output, end = layer.attention.output, layer.output
+        y_MD = dropout(output.dense(attended_MD), output.dropout.p, layer.training)
+        x_MD = output.LayerNorm(y_MD + x_MD)
+        inner = layer.intermediate
+        y_MD = end.dense(inner.intermediate_act_fn(inner.dense(x_MD)))
+        return end.LayerNorm(dropout(y_MD, end.dropout.p, layer.training) + x_MD)  # type: ignore[no-any-return]
+
+    def _attended(self, own: Any, q: Tensor, k: Tensor, v: Tensor, g: Group) -> Tensor:
+        """Attention within each sequence of a group; q (G, T or 1, D), k and v (G, T, D)."""
+        q, k, v = (x.view(*x.shape[:2], self.heads, -1).transpose(1, 2) for x in (q, k, v))
+        mask = None if g.mask_GT is None else g.mask_GT[:, None, None]
+        p = own.dropout.p if own.training else 0.0
+        if p == 0.0 or q.device.type != "cpu":
+            mask = mask if mask is None else mask.to(q.dtype)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p)
+        else:
+            scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+            if mask is not None:
+                scores = scores + mask
+            y = dropout(scores.softmax(-1), p, own.training) @ v
+        return y.transpose(1, 2).flatten(2)
+
+
+def _spread(x_ND: Tensor, g: Group) -> Tensor:
+    """A group's tokens as (G, T, D)."""
+    mine = x_ND[g.start : g.end]
+    if (
+        g.place_GT is not None
+    ):  # this gather's gradient is a plain sum, where indexing's is sorted first
+        mine = mine.index_select(0, g.place_GT.flatten())
+    return mine.view(g.size, -1, mine.shape[1])

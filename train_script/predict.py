@@ -1,0 +1,46 @@
+"""What a trained model says of texts.
+
+from train_script.predict import predict
+predict("runs/demo/trials/0007/model", [("A sentence.", "Another one.")])     # ["equivalent"]
+
+Plain transformers load the folder as well, but for a model with `pooling: mean`, which is read here.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from train_script.errors import BadInput
+from train_script.packed import PackedBert, pack, why_not
+from train_script.prepared import tokenize
+
+BATCH = 64
+
+
+def predict(
+    folder: str, texts: Sequence[str | tuple[str, ...]], max_length: int = 128
+) -> list[str]:
+    """The label of each text, or pair of texts; BadInput where the folder holds no model."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as exc:
+        raise BadInput(
+            f"model {folder} cannot be loaded: {str(exc).strip().splitlines()[0]}"
+        ) from exc
+    rows = tokenize(tokenizer, [t if isinstance(t, tuple) else (t,) for t in texts], max_length)
+    forward = None
+    if not why_not(model):
+        forward = PackedBert(model, pooling=getattr(model.config, "pooling", "cls")).eval()
+    found: list[int] = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), BATCH):
+            some = rows[start : start + BATCH]
+            if forward is not None:
+                logits_BC = forward(pack(some))
+            else:
+                logits_BC = model(**tokenizer.pad(some, return_tensors="pt")).logits
+            found += logits_BC.argmax(dim=1).tolist()
+    return [model.config.id2label[i] for i in found]
