@@ -41,20 +41,22 @@ format: $(VENV)/.ready-dev ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tools.reference
 
-bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usual recipe; one trial; reports (half an hour)
+bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usual recipe; one trial; reports (an hour)
 	$(PIP) install -c constraints.txt -e '.[bench]'
 	$(BIN)/python bench/sweeps.py $(if $(MRPC),--data $(MRPC))
+	$(BIN)/python bench/gpu.py
 	$(BIN)/python bench/trial.py
 	$(BIN)/python bench/report_page.py
 
-calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's intervals hold (half an hour)
+calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's intervals hold (an hour)
 	$(BIN)/python bench/calibration.py --rows runs/calibration.jsonl
 	$(BIN)/python bench/calibration.py --held-out --repeats 2 --compare 1 --seed 600_000 --rows runs/held-out.jsonl
 	$(BIN)/python bench/calibration.py --more --repeats 3 --seed 700_000 --rows runs/more.jsonl
 	$(BIN)/python bench/compare.py --rows runs/compare.jsonl
+	$(BIN)/python bench/nothing_to_gain.py --rows runs/nothing-to-gain.jsonl
 	$(BIN)/python bench/analysis_speed.py
 
-chaos: $(VENV)/.ready-dev ## kill sweeps at 110 moments, workers, a database; hold budgets to their caps (half an hour)
+chaos: $(VENV)/.ready-dev ## kill sweeps at 110 moments, workers, a database; hold budgets to their caps (an hour)
 	$(BIN)/python -m tests.chaos.harness --moments 100 --bert-moments 10
 	$(BIN)/python -m tests.chaos.workers --trials 200 --workers 4 --kills 20
 	$(BIN)/python -m tests.chaos.money --sweeps 50

@@ -103,13 +103,17 @@ class Points:
         return str((self.ledger.study.user_attrs.get(ENDED) or {}).get("sentence", ""))
 
     def _ends_now(self, done: list[FrozenTrial]) -> bool:
-        """Asks the judge where a trial has ended since it was asked; what it says is the ledger's."""
+        """Asks the judge where a trial has ended since it was asked; what it says is the ledger's.
+
+        Of many trials it is asked after every twentieth part more: it takes longer the more there are.
+        Whether it is asked is a function of the ledger, as all is that decides on points.
+        """
         budget = self.loaded.sweep.budget
         ended = sum(t.state.is_finished() for t in done)
         evenly_spread = math.ceil(self.search.space_filling * budget.trials)
         if (
             not budget.stop_early or self.judge is None or ended == self._judged
-            or ended <= evenly_spread
+            or ended <= evenly_spread or ended % max(1, ended // 20)
         ):  # fmt: skip
             return False
         self._judged = ended
