@@ -15,6 +15,9 @@ from tests.browser import browser, opened  # noqa: F401 (fixtures for all tests)
 from tests.postgres import postgres  # noqa: F401
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a network
+# Tests run beside each other; threads that wait for each other would take most of the time.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 ROOT = Path(__file__).resolve().parent.parent
 TOY = ROOT / "tests" / "toy.py"
 SHARED_DATA = ROOT.parent / "shared" / "data"

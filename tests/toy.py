@@ -38,9 +38,9 @@ if options.mode == "eats":  # until the system kills it
 if options.mode == "hangs":
     time.sleep(600)
 if options.mode == "bar":  # progress on one line that never ends
-    for number in range(20):
+    for number in range(25):
         print(f"\r{number:3d} %", end="", flush=True)
-        time.sleep(0.1)
+        time.sleep(0.2)
     print()
 if options.mode == "flood":
     for number in range(30_000):

@@ -132,7 +132,12 @@ def _say_estimate(
 
     if loaded.sweep.backend != "local" or ledger.read_trials():
         return
-    before = beforehand(loaded, folder.path, all_trials(loaded, Points(loaded, ledger)))
+    before = beforehand(
+        loaded,
+        folder.shown,
+        all_trials(loaded, Points(loaded, ledger)),
+        (ledger.study.user_attrs.get("data") or {}).get("training_examples"),
+    )
     if before is not None:
         view.say(f"it will take {before}")
         ledger.set("estimate", before.as_fact() | {"elapsed_before": 0.0})

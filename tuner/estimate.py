@@ -75,8 +75,13 @@ def of_rest(loaded: LoadedSweep, ledger: Ledger, trials: int) -> Estimate | None
     return _estimate(loaded, seconds, trials, source)
 
 
-def beforehand(loaded: LoadedSweep, folder: Path, trials: int) -> Estimate | None:
-    """For a sweep that has not begun, from the newest run like it in the folder of its run folder."""
+def beforehand(
+    loaded: LoadedSweep, folder: Path, trials: int, examples: int | None = None
+) -> Estimate | None:
+    """For a sweep that has not begun, from the newest run like it in the folder of its run folder.
+
+    With more training `examples` than that one had, trials take as much longer.
+    """
     try:
         found = [place for place in folder.parent.iterdir() if (place / "study.db").is_file()]
     except OSError:
@@ -87,11 +92,16 @@ def beforehand(loaded: LoadedSweep, folder: Path, trials: int) -> Estimate | Non
         try:
             ledger = Ledger.load(run.ledger_url(), run.read_identity()["name"])
             seconds = _seconds_of(ledger)
+            had = (ledger.study.user_attrs.get("data") or {}).get("training_examples")
+            growth = examples / had if examples and had else 1.0
             alike = _kind(ledger.study.user_attrs.get("sweep", {})) == _kind(loaded.whole())
         except TunerError:
             continue
         if alike and len(seconds) >= FEWEST_TRIALS:
-            return _estimate(loaded, seconds, trials, f"{len(seconds)} trials of {run.shown}")
+            source = f"{len(seconds)} trials of {run.shown}"
+            if growth != 1:
+                source += f", with {growth:.3g} times as many examples"
+            return _estimate(loaded, [growth * each for each in seconds], trials, source)
     return None
 
 

@@ -82,7 +82,10 @@ def _facts(
         facts.add_row("at once, AWS", f"{sweep.budget.parallel}, each with {machines}")
         facts.add_row("cost, AWS", _most_it_can_cost(loaded, points))
     if "local" in backends:
-        before = beforehand(loaded, RUNS / sweep.name, all_trials(loaded, points))
+        before = beforehand(
+            loaded, RUNS / sweep.name, all_trials(loaded, points),
+            len(splits.train) if splits is not None else None,
+        )  # fmt: skip
         unknown = "not known before four trials have ended; no run here is like this one"
         facts.add_row("time, here", str(before) if before else unknown)
         if HERE not in sweep.prices:

@@ -270,7 +270,9 @@ def test_money_used_up_stops_the_jobs_on_aws(run_on_aws, emulator, monkeypatch):
     assert len(emulator.service.tuning) == 1
     assert not any(t.state == TrialState.RUNNING for t in ledger.read_trials())
     spent = sum(t.user_attrs.get("cost_usd", 0.0) for t in ledger.read_trials())
-    assert 1.0 < spent <= 6.0 + 2 * 0.2  # at most what an interval can cost, for the one at a time
+    # What an interval can cost, for the one at a time, and the emulator's way to a job's end on a busy
+    # machine; the fifty jobs would cost a dollar a second each.
+    assert 1.0 < spent <= 6.0 + 2 * 0.2 + 4
 
 
 def test_our_own_jobs_have_a_time_limit_that_the_money_pays_for(run_on_aws, emulator, monkeypatch):

@@ -1,9 +1,13 @@
 """The estimate of time and cost: a range that holds, from runs that are alike, or none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from tuner.estimate import estimate_of
+from tuner.estimate import beforehand, estimate_of
+from tuner.ledger import Ledger
+from tuner.sweep import load_sweep
 
 
 def test_nine_ranges_in_ten_hold_what_the_sweep_then_takes():
@@ -48,3 +52,16 @@ def test_a_second_run_like_the_first_is_told_how_long_it_takes(write_sweep, tmp_
     assert "beforehand the estimate was" in second.stdout
     other = write_sweep(name="other", fixed={"sleep": 0.05}, budget={"trials": 6, "parallel": 2})
     assert "no run here is like this one" in tuner("plan", other).stdout
+
+
+def test_with_twice_the_data_trials_take_twice_as_long(write_sweep, tuner):
+    path = write_sweep(budget={"trials": 5, "parallel": 1})
+    assert tuner("run", path).returncode == 0
+    ledger = Ledger.load("sqlite:///runs/toy/study.db")
+    ledger.set("data", {"training_examples": 100})
+    ledger.close()
+    same, twice = (
+        beforehand(load_sweep(path), Path("runs/new"), 8, examples) for examples in (100, 200)
+    )
+    assert twice.estimate == pytest.approx(2 * same.estimate)
+    assert twice.source == "5 trials of runs/toy, with 2 times as many examples"

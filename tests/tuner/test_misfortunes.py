@@ -169,7 +169,7 @@ RATE = {"rate": {"choice": [0.001], "default": 0.001}}
 
 
 def test_a_progress_bar_on_one_line_is_a_sign_of_life(sweep_of):
-    budget = {"trials": 1, "silent_minutes": 0.015}
+    budget = {"trials": 1, "silent_minutes": 0.05}
     _, ledger = sweep_of(fixed={"mode": "bar"}, budget=budget)
     assert [t.state for t in ledger.read_trials()] == [TrialState.COMPLETE]
 
@@ -417,7 +417,7 @@ def test_what_a_dead_tuner_left_running_is_ended_also_at_a_cap(write_sweep, tmp_
     for _ in range(2):
         again.send_signal(signal.SIGINT)
         time.sleep(0.3)
-    again.communicate(timeout=10)
+    again.communicate(timeout=25)  # the trial alone would have 30 s to save
     assert again.returncode == 130
     assert processes_of(place) == []
 
