@@ -39,6 +39,7 @@ def option(
 ) -> Any:
     """A field of TrainConfig; `low`/`high` are inclusive bounds, `above`/`below` exclusive ones.
 
+    The default may lie outside them, where it is a word for something else (-1: as dropout).
     `env` names the variables that give the default where they are set (the first that is, wins).
     """
     metadata = {
@@ -74,10 +75,10 @@ class TrainConfig:
         low=0, below=1,
     )  # fmt: skip
     attention_dropout: float = option(
-        -1.0, "dropout of the attention's weights; -1: as dropout", low=-1, below=1
+        -1.0, "dropout of the attention's weights; -1: as dropout", low=0, below=1
     )
     classifier_dropout: float = option(
-        -1.0, "dropout before the classifier; -1: as dropout", low=-1, below=1
+        -1.0, "dropout before the classifier; -1: as dropout", low=0, below=1
     )
     max_length: int = option(128, "longer inputs are cut", unit="tokens", low=8, high=4096)
     schedule: str = option(
@@ -273,6 +274,8 @@ def value_problem(name: str, value: Any) -> str | None:
         number = convert(name, value)
     except (ValueError, TypeError):
         return f"{value!r} is not {_KIND_WORDS[TYPES[name]]}"
+    if number == OPTIONS[name].default:
+        return None
     if rule["choices"] and number not in rule["choices"]:
         return f"{number!r} is unknown{did_you_mean(str(number), rule['choices'])}"
     if isinstance(number, float) and not math.isfinite(number):

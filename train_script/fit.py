@@ -148,21 +148,17 @@ class Fit:
             )
 
     def _say_begin(self) -> None:
-        parts = (
-            [self.validation_rows]
-            if self.config.augment != "none"
-            else [self.rows, self.validation_rows]
-        )
+        """What is trained how; before it, what the frozen layers make of texts that do not change."""
+        changes = self.config.augment != "none"
+        parts = [self.validation_rows] if changes else [self.rows, self.validation_rows]
         remembered = remember_frozen(self.forward, parts, self._autocast, self.device)
         if not self.ranks.is_first:
             return
-        config, processes = self.config, ""
-        if self.ranks.count > 1:
-            processes = f"{self.ranks.count} processes, "
+        processes = f"{self.ranks.count} processes, " if self.ranks.count > 1 else ""
         say(
-            f"{config.task}: {len(self.splits.train)} training, {len(self.validation)} validation "
-            f"examples; {config.model} in {self.precision} on {self.device.type}, {self.path}, {processes}"
-            f"{torch.get_num_threads()} threads; {self.total_steps} steps"
+            f"{self.config.task}: {len(self.splits.train)} training, {len(self.validation)} validation "
+            f"examples; {self.config.model} in {self.precision} on {self.device.type}, {self.path}, "
+            f"{processes}{torch.get_num_threads()} threads; {self.total_steps} steps"
         )
         if remembered:
             say(remembered)
@@ -293,10 +289,10 @@ class Fit:
     def _patience_is_over(self) -> bool:
         """Whether as many evaluations as `early_stopping` says have not beaten the one before them."""
         patience = self.config.early_stopping
-        if not patience or len(self.progress.evaluations) <= patience:
+        found = [self._goodness(e) for e in self.progress.evaluations]
+        if not patience or len(found) <= patience:
             return False
-        *before, _ = found = [self._goodness(e) for e in self.progress.evaluations]
-        return max(found[-patience:]) <= max(found[:-patience]) and bool(before)
+        return max(found[-patience:]) <= max(found[:-patience])
 
     def _checkpoint(self) -> None:
         if self.ranks.is_first:

@@ -3,6 +3,7 @@
 See train_script/server.py. Where it cannot work the trials are started as they are for any script.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from tuner.processes import dies_with_us
 
@@ -45,7 +47,7 @@ class WarmServer:
         self.starts += 1
         self.place = tempfile.mkdtemp(prefix="tuner-")
         own = {k: v for k, v in environment.items() if not k.startswith(("SM_", "CHECKPOINT_"))}
-        with socket.socket(socket.AF_UNIX) as listener, open(self.log, "ab") as log:
+        with socket.socket(socket.AF_UNIX) as listener, self._opened() as log:
             listener.bind(f"{self.place}/socket")
             listener.listen(64)
             self.process = subprocess.Popen(
@@ -54,6 +56,10 @@ class WarmServer:
                 stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=[listener.fileno()],
                 env=own | {"TUNER_ROOM": ROOM}, start_new_session=True,
             )  # fmt: skip
+
+    def _opened(self) -> IO[bytes]:
+        """What the server itself says, which is nothing unless something is wrong."""
+        return open(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
     def close(self) -> None:
         """Ends the server; what it still runs gets SIGTERM by that."""

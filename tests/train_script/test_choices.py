@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from train_script import augment, forward
 from train_script.config import TrainConfig
-from train_script.contract import StopRequest
+from train_script.contract import Stopped, StopRequest
 from train_script.errors import BadInput
 from train_script.fit import Fit
 from train_script.loss import Loss
@@ -199,6 +199,29 @@ def test_training_ends_early_when_nothing_gets_better(trained):
     assert last["fraction"] == records[-1]["fraction"] < 1
     *_, never, _, _ = trained(learning_rate=0.05, epochs=3, checkpoint_dir="other")
     assert never["ended_early"] is False
+
+
+def test_a_run_that_is_cut_off_goes_on_with_its_average_its_best_and_its_texts(
+    fit_of, trained, capsys
+):
+    options = {"ema": 0.9, "keep": "best", "metric": "eval_loss", "augment": "swap", "accumulation": 2,
+               "epochs": 3, "evaluations": 3, "frozen_layers": 1}  # fmt: skip
+    whole, last, _, _ = trained(checkpoint_dir="whole", **options)
+    cut = fit_of(**options)
+    step = cut._step
+
+    def until_the_second_epoch(in_step):
+        step(in_step)
+        cut.stop.asked = cut.progress.step == 5
+
+    cut._step = until_the_second_epoch
+    with pytest.raises(Stopped, match="stopped by SIGTERM after step 5 of 9"):
+        cut.run()
+    capsys.readouterr()
+    again, end, _, _ = trained(**options)
+    assert again == whole
+    untimed = [{k: v for k, v in r.items() if "second" not in k} for r in (end, last)]
+    assert untimed[0] == untimed[1]
 
 
 def test_half_precision_without_a_gpu_is_a_sentence(fit_of):

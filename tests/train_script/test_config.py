@@ -73,3 +73,9 @@ def test_help_names_every_option(capsys):
         parse("--help")
     shown = capsys.readouterr().out
     assert all(f"--{name}" in shown for name in OPTIONS)
+
+
+def test_a_default_that_is_a_word_for_something_else_may_be_given():
+    assert TrainConfig.from_values({"attention_dropout": "-1"}).attention_dropout == -1
+    with pytest.raises(BadInput, match=r"attention_dropout: -0\.5 must be at least 0"):
+        TrainConfig.from_values({"attention_dropout": -0.5})

@@ -140,7 +140,7 @@ def start(tiny_bert, folder, **options):
     )  # fmt: skip
 
 
-LONG = {"epochs": 40, "evaluations": 8, "keep": "best", "metric": "eval_loss"}
+LONG = {"epochs": 24, "evaluations": 8, "keep": "best", "metric": "eval_loss"}
 
 
 def numbers(lines):
@@ -157,15 +157,15 @@ def test_killed_run_goes_on_to_the_same_numbers(tiny_bert, tmp_path, how):
     process = start(tiny_bert, tmp_path / "cut", **LONG)
     lines = [process.stdout.readline() for _ in range(3)]
     process.send_signal(how)
-    rest, message = process.communicate(timeout=60)
+    rest, message = process.communicate(timeout=150)
     assert process.returncode == (143 if how == signal.SIGTERM else -9)
     if how == signal.SIGTERM:
         assert "stopped by SIGTERM after step" in message.splitlines()[-1]
     assert (tmp_path / "cut" / "checkpoint" / "state.safetensors").exists()
     again = start(tiny_bert, tmp_path / "cut", **LONG)
-    out, err = again.communicate(timeout=60)
+    out, err = again.communicate(timeout=150)
     assert "goes on from step" in err
-    expected, _ = whole.communicate(timeout=60)
+    expected, _ = whole.communicate(timeout=150)
     done = {r["step"]: r for r in numbers(records("".join(lines) + rest))}
     done |= {r["step"]: r for r in numbers(records(out))[:-1]}
     assert [done[step] for step in sorted(done)] == numbers(records(expected))[:-1]
@@ -180,10 +180,10 @@ def test_checkpoint_cut_in_half_falls_back_to_the_one_before(tiny_bert, tmp_path
     for _ in range(3):
         process.stdout.readline()
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=150)
     latest = tmp_path / "checkpoint" / "state.safetensors"
     latest.write_bytes(latest.read_bytes()[: latest.stat().st_size // 2])
-    _, err = start(tiny_bert, tmp_path, **LONG).communicate(timeout=60)
+    _, err = start(tiny_bert, tmp_path, **LONG).communicate(timeout=150)
     assert "goes on from step" in err
 
 
@@ -192,8 +192,8 @@ def test_checkpoint_of_another_configuration_is_not_used(tiny_bert, tmp_path):
     process = start(tiny_bert, tmp_path, **LONG)
     process.stdout.readline()
     process.terminate()
-    process.communicate(timeout=60)
-    _, err = start(tiny_bert, tmp_path, **(LONG | {"epochs": 2})).communicate(timeout=60)
+    process.communicate(timeout=150)
+    _, err = start(tiny_bert, tmp_path, **(LONG | {"epochs": 2})).communicate(timeout=150)
     assert "goes on" not in err
 
 
@@ -209,9 +209,9 @@ def test_checkpoint_of_other_data_is_not_used(tiny_bert, tmp_path):
     process = start(tiny_bert, tmp_path, **options)
     process.stdout.readline()
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=150)
     data("blamed")
-    _, err = start(tiny_bert, tmp_path, **(options | {"epochs": 40})).communicate(timeout=60)
+    _, err = start(tiny_bert, tmp_path, **(options | {"epochs": 40})).communicate(timeout=150)
     assert "goes on" not in err
 
 

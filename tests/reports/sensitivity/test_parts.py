@@ -204,6 +204,7 @@ def test_a_full_grid_covers_its_space():
     assert spread.extrapolated == 0.0
 
 
+@pytest.mark.slow
 def test_chance_failures_of_one_parameter_blame_nothing():
     blamed = 0
     for seed in range(6):
