@@ -104,14 +104,7 @@ def aws_place(place, tiny_bert):
         yield run
 
 
-SLOW = ("tuner run sweeps/demo.yaml --backend sagemaker", "tuner run sweeps/cola.yaml")
-"""What tests/end_to_end and the MRPC command here go through as well"""
-
-
-@pytest.mark.parametrize(
-    "command",
-    [pytest.param(c, marks=pytest.mark.slow) if c.startswith(SLOW) else c for c in commands()],
-)
+@pytest.mark.parametrize("command", commands())
 def test_documented_command_works(command, place, request):
     words = shlex.split(command)
     if is_of_aws(words):
