@@ -445,6 +445,23 @@ def _rankings(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def run_all(
+    work: Callable[[Any], list[dict[str, Any]]], cells: list[Any], processes: int, file: Path | None
+) -> list[dict[str, Any]]:
+    """The rows of every cell, in processes of their own; each a line of the file as soon as it is known."""
+    rows: list[dict[str, Any]] = []
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    with get_context("spawn").Pool(processes) as pool, open(file or os.devnull, "w") as out:
+        for done, found in enumerate(pool.imap_unordered(work, cells), start=1):
+            rows += found
+            for row in found:
+                print(json.dumps(row), file=out, flush=True)
+            if done % 50 == 0:
+                print(f"{done} of {len(cells)}", file=sys.stderr)
+    return rows
+
+
 def main() -> None:
     """Runs the sweeps, writes each as a line, prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -481,16 +498,7 @@ def main() -> None:
         work, cells = examine, [
             (*kind, next(seeds), repeat < options.compare) for repeat, *kind in kinds
         ]  # fmt: skip
-    rows = []
-    options.rows.parent.mkdir(parents=True, exist_ok=True)
-    with get_context("spawn").Pool(options.processes) as pool, options.rows.open("w") as out:
-        for done, found in enumerate(pool.imap_unordered(work, cells, chunksize=2), start=1):
-            rows += found
-            for row in found:
-                print(json.dumps(row), file=out, flush=True)
-            if done % 50 == 0:
-                print(f"{done} of {len(cells)} sweeps", file=sys.stderr)
-    print(tables(rows))
+    print(tables(run_all(work, cells, options.processes, options.rows)))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,12 @@ Markdown of docs/calibration.md; each pair is a line of --rows.
 """
 
 import argparse
-import json
 import os
 import sys
 import warnings
 from collections.abc import Callable
 from functools import cache
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -26,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import optuna
-from calibration import Point, at, suggest
+from calibration import Point, at, run_all, suggest
 from optuna.trial import create_trial
 from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
@@ -113,7 +111,7 @@ def sweep(name: str, size: int, shift: float, level: float, seed: int) -> optuna
     return study
 
 
-def examine(cell: tuple[str, int, str, int]) -> dict[str, Any]:
+def examine(cell: tuple[str, int, str, int]) -> list[dict[str, Any]]:
     """One pair, compared."""
     name, size, kind, seed = cell
     warnings.simplefilter("ignore")
@@ -124,7 +122,7 @@ def examine(cell: tuple[str, int, str, int]) -> dict[str, Any]:
     with threadpool_limits(1):
         found = changes_between(read_table(before), read_table(after), seed)
     verdict = CANNOT_TELL if isinstance(found, str) else found.verdict
-    return {"function": name, "size": size, "kind": kind, "seed": seed, "verdict": verdict}
+    return [{"function": name, "size": size, "kind": kind, "seed": seed, "verdict": verdict}]
 
 
 def summary(rows: list[dict[str, Any]]) -> str:
@@ -174,12 +172,7 @@ def main() -> None:
         (name, size, kind, options.seed + i)
         for i, name, size, kind in product(range(options.repeats), FUNCTIONS, SIZES, KINDS)
     ]
-    with get_context("spawn").Pool(options.processes) as pool:
-        rows = list(pool.imap_unordered(examine, cells))
-    if options.rows:
-        options.rows.parent.mkdir(parents=True, exist_ok=True)
-        options.rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    print(summary(rows))
+    print(summary(run_all(examine, cells, options.processes, options.rows)))
 
 
 if __name__ == "__main__":

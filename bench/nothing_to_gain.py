@@ -8,14 +8,12 @@ decade since. Prints the Markdown of docs/calibration.md; each sweep is a line o
 """
 
 import argparse
-import json
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from functools import cache
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -26,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import optuna
-from calibration import Point, at, suggest
+from calibration import Point, at, run_all, suggest
 from compare import DEFAULT, FUNCTIONS, HALF_A_DECADE, SPACE, noise_of
 from optuna.trial import create_trial
 from scipy.stats import qmc
@@ -51,7 +49,7 @@ def best_of(name: str, shift: float) -> float:
     return max(value_of(name, at(SPACE, u), shift) for u in uniform)
 
 
-def examine(cell: tuple[str, str, int]) -> dict[str, Any]:
+def examine(cell: tuple[str, str, int]) -> list[dict[str, Any]]:
     """One sweep, asked after every other trial; `true` is what the best place would really gain."""
     name, start, seed = cell
     warnings.simplefilter("ignore")
@@ -61,8 +59,7 @@ def examine(cell: tuple[str, str, int]) -> dict[str, Any]:
     warm: list[dict[str, Any]] = []
     winner = None
     if start != STARTS[0]:
-        before = search(name, 0.0, BEFORE, seed + 500_000_000, rng)
-        *_, study = before
+        *_, study = search(name, 0.0, BEFORE, seed + 500_000_000, rng)
         warm = [{"params": t.params, "value": t.value} for t in study.trials]
         winner = study.best_trial.params
     asked = []
@@ -78,7 +75,7 @@ def examine(cell: tuple[str, str, int]) -> dict[str, Any]:
                  "high": left.gain.high, "noise": left.noise_sd, "chance": left.chance, "true": true,
                  "stops": left.is_nothing}
             )  # fmt: skip
-    return {"function": name, "start": start, "seed": seed, "asked": asked}
+    return [{"function": name, "start": start, "seed": seed, "asked": asked}]
 
 
 def search(
@@ -127,12 +124,7 @@ def main() -> None:
         (name, start, options.seed + i)
         for i, name, start in product(range(options.repeats), NAMES, STARTS)
     ]
-    with get_context("spawn").Pool(options.processes) as pool:
-        rows = list(pool.imap_unordered(examine, cells))
-    if options.rows:
-        options.rows.parent.mkdir(parents=True, exist_ok=True)
-        options.rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    print(summary(rows))
+    print(summary(run_all(examine, cells, options.processes, options.rows)))
 
 
 def summary(rows: list[dict[str, Any]]) -> str:

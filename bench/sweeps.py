@@ -66,7 +66,7 @@ class Arena:
 
     def measured(self, way: Callable[["Arena"], list[dict[str, float]]]) -> dict[str, Any]:
         """One sweep: seconds, scores, the most memory that its processes had together."""
-        rate = gemm_rate(1) * 1e9
+        rate = gemm_rate()
         peak, over = [0], threading.Event()
         watch = threading.Thread(target=_watch, args=(peak, over))
         watch.start()
@@ -134,15 +134,11 @@ def by_tuner(arena: Arena) -> list[dict[str, float]]:
         "task": {"name": "file", "data": str(arena.train), "validation": str(arena.validation),
                  "text": ["one", "two"], "label": "label"},
         "objective": {"metric": "eval_accuracy"},
-        "space": {name: {"choice": values} for name, values in GRID.items()},
+        "space": {name: {"choice": sorted({p[name] for p in arena.points})} for name in GRID},
         "fixed": {"epochs": 1, "evaluations": 1, "precision": "auto", "max_length": 128},
         "search": {"sampler": "grid", "pruner": "none"}, "confirm": {"top": 0},
-        "budget": {"trials": 12, "parallel": min(2, os.cpu_count() or 1)},
+        "budget": {"trials": len(arena.points), "parallel": min(2, os.cpu_count() or 1)},
     }  # fmt: skip
-    if len(arena.points) < 12:
-        sweep["space"] = {
-            name: {"choice": sorted({p[name] for p in arena.points})} for name in GRID
-        }
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump(sweep))
     _said([sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(folder / "run")])
@@ -160,7 +156,7 @@ def _said(command: list[str]) -> str:
     return done.stdout
 
 
-def gemm_rate(threads: int) -> float:
+def gemm_rate() -> float:
     """GFLOP/s of the model's own shapes in fp32 (bf16 where the CPU has it), of all cores together."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     kind = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
@@ -204,7 +200,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="MRPC's folder; left out: the demo's sentences.")
     parser.add_argument("--pairs", type=int, default=256, help="Training pairs.")
     parser.add_argument("--validation", type=int, default=128, help="Validation pairs.")
-    parser.add_argument("--trials", type=int, default=12, help="Configurations, up to 12.")
+    parser.add_argument(
+        "--trials",
+        type=int,
+        default=12,
+        choices=(4, 8, 12),
+        help="Configurations: so many whole rates.",
+    )
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
@@ -231,13 +233,13 @@ def table(found: dict[str, list[dict[str, Any]]], examples: int, trials: int, to
             f"| {name} | {seconds:.0f} | {seconds / own:.1f} | {examples / seconds:.1f} "
             f"| {max(run['memory'] for run in runs) / 2**30:.1f} "
             f"| {mean(run['accuracy'] for run in runs):.3f} "
-            f"| {median(run['gemm'] for run in runs) / 1e9:.0f} |"
+            f"| {median(run['gemm'] for run in runs):.0f} |"
         )
     trial = [t for run in found["(d) tuner run"] for t in run["trials"]]
     loop = sum(t["train_seconds"] for t in trial)
     rate = examples * len(found["(d) tuner run"]) * tokens * FLOPS_A_TOKEN / loop / 1e9
     at_once = min(2, os.cpu_count() or 1)
-    peak = median(run["gemm"] for runs in found.values() for run in runs) / 1e9
+    peak = median(run["gemm"] for runs in found.values() for run in runs)
     later = [t["start_seconds"] + t["save_seconds"] for t in trial[1:]]
     lines += [
         "",

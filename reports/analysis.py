@@ -32,7 +32,7 @@ from reports.sensitivity.verdict import (
     verdict_of,
 )
 from reports.trials import TrialRow, TrialTable, read_table, table_of
-from reports.view import LEVEL, View, axis_of, inside, positions_of, view_of
+from reports.view import LEVEL, View, axis_of, inside, positions_of, scored_inside, view_of
 from reports.winner import Winner, find_winner, gap_between, unselected_scores
 from reports.wording import at_most
 
@@ -72,7 +72,7 @@ def analyze_table(table: TrialTable, seed: int = 0) -> Analysis:
 def _analyze(table: TrialTable, seed: int) -> Analysis:
     axes = [axis for axis in map(axis_of, table.columns) if axis.size]
     scored = [t for t in table.trials if t.status in ("finished", "pruned")]
-    rows = [t for t in scored if inside(axes, t)]
+    rows = scored_inside(axes, table)
     winner = find_winner(table)
     centre = table.by_number(winner.number) if winner else None
     if centre is not None and not inside(axes, centre):

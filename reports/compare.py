@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 from optuna.study import Study
-from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
 from reports.analysis import analyze_table
 from reports.errors import ReportError
-from reports.sensitivity.axis import Axis, Floats
+from reports.runs import RUNS, in_run, view_of_runs
+from reports.sensitivity.axis import Axis, Floats, all_over
 from reports.sensitivity.interval import Interval, of_draws
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.surrogate import Posterior
-from reports.trials import TrialRow, TrialTable, read_table
-from reports.view import axis_of, inside, positions_of, view_of
+from reports.trials import TrialTable, read_table
+from reports.view import axis_of, positions_of, scored_inside
 from reports.winner import Winner, find_winner
 from reports.wording import alike, listed, shown
 
@@ -33,7 +33,6 @@ LEVEL_OF_ALL, LEVEL_OF_PLACE = 0.95, 0.8
 """Of the intervals that decide the verdict. Chosen on simulated pairs with other seeds than those of
 docs/calibration.md, so that both together cry wolf in less than one pair of twenty"""
 PLACES = 1024
-RUN, RUNS = "the run", ("before", "after")
 
 
 @dataclass(frozen=True)
@@ -161,14 +160,11 @@ def _pooled(before: TrialTable, after: TrialTable, seed: int) -> tuple[Posterior
         if columns[0].get(name) != columns[1].get(name):
             return f"{name} was not searched in the same range in both"
     axes = [axis for axis in map(axis_of, before.columns) if axis.size]
-    rows: list[TrialRow] = []
-    for run, table in zip(RUNS, (before, after), strict=True):
-        ended = [t for t in table.trials if t.status in ("finished", "pruned") and inside(axes, t)]
-        if not any(t.status == "finished" for t in ended):
+    first, second = scored_inside(axes, before), scored_inside(axes, after)
+    for run, trials in zip(RUNS, (first, second), strict=True):
+        if not any(t.status == "finished" for t in trials):
             return f"no trial of the run {run} finished"
-        rows += [replace(t, params=t.params | {RUN: run}) for t in ended]
-    both = [*axes, Axis(RUN, choices=RUNS)]
-    view = view_of(replace(before, trials=rows), both, rows, None, seed)
+    view = view_of_runs(before, axes, first, second, seed)
     if view.posterior is None or not view.fit.trusted:
         return view.fit.reason
     return view.posterior, axes
@@ -176,7 +172,7 @@ def _pooled(before: TrialTable, after: TrialTable, seed: int) -> tuple[Posterior
 
 def _at(posterior: Posterior, positions_MD: Floats, run: int) -> Floats:
     """The score of every drawn function at points of one run, (M, S)."""
-    return posterior.values(np.column_stack([positions_MD, np.full(len(positions_MD), float(run))]))
+    return posterior.values(in_run(positions_MD, run))
 
 
 def _in_run(posterior: Posterior, run: int) -> Floats:
@@ -191,8 +187,7 @@ def _place_change(
 
     The best places are those of the functions' mean. What moves all scores alike cancels out.
     """
-    uniform = qmc.Sobol(len(axes), rng=np.random.default_rng([seed, 71])).random(PLACES)
-    spread = np.column_stack([axis.draw(u) for axis, u in zip(axes, uniform.T, strict=True)])
+    spread = all_over(axes, PLACES, np.random.default_rng([seed, 71]))
     places = np.vstack([spread, ends_ED])
     before_MS, after_MS = (sign * _at(posterior, places, run) for run in (0, 1))
     a, b = int(before_MS.mean(axis=1).argmax()), int(after_MS.mean(axis=1).argmax())

@@ -8,19 +8,18 @@ Source: Makarova et al. 2022 (stop when the regret that is possible is below the
 stops too early is in docs/calibration.md.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from optuna.study import Study
-from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
-from reports.compare import RUN, RUNS
-from reports.sensitivity.axis import Axis, Floats
+from reports.runs import in_run, view_of_runs
+from reports.sensitivity.axis import all_over
 from reports.sensitivity.interval import Interval, of_draws
 from reports.trials import TrialRow, TrialTable, read_table
-from reports.view import axis_of, inside, positions_of, view_of
+from reports.view import axis_of, inside, positions_of, scored_inside, view_of
 from reports.winner import find_winner
 from reports.wording import alike, counted
 
@@ -76,25 +75,20 @@ def gain_of_table(table: TrialTable, seed: int = 0) -> GainLeft | None:
     if winner is None or trials < FEWEST_TRIALS:
         return None
     axes = [axis for axis in map(axis_of, table.columns) if axis.size]
-    now = [t for t in table.trials if t.status in ("finished", "pruned") and inside(axes, t)]
+    now = scored_inside(axes, table)
     before = [t for t in _earlier(table) if inside(axes, t)]
     with threadpool_limits(limits=1, user_api="blas"):
         if before:
-            run = Axis(RUN, choices=RUNS)
-            rows = [
-                replace(t, params=t.params | {RUN: RUNS[i]})
-                for i, part in enumerate((before, now)) for t in part
-            ]  # fmt: skip
-            view = view_of(replace(table, trials=rows), [*axes, run], rows, None, seed)
+            view = view_of_runs(table, axes, before, now, seed)
         else:
             view = view_of(table, axes, now, None, seed)
         if view.posterior is None:
             return None
         tried_ND = positions_of(axes, [table.by_number(winner.number), *now])
-        places_MD = np.vstack([tried_ND, _spread(axes, seed)])
-        if before:
-            places_MD = np.column_stack([places_MD, np.ones(len(places_MD))])
-        values_MS = view.posterior.values(places_MD) * (1.0 if table.maximize else -1.0)
+        spread_MD = all_over(axes, PLACES, np.random.default_rng([seed, 73]))
+        places_MD = np.vstack([tried_ND, spread_MD])
+        sign = 1.0 if table.maximize else -1.0
+        values_MS = sign * view.posterior.values(in_run(places_MD, 1) if before else places_MD)
     gain_S = values_MS.max(axis=0) - values_MS[0]
     noise_S = np.sqrt(view.posterior.noise_variance_S)
     return GainLeft(
@@ -112,9 +106,3 @@ def _earlier(table: TrialTable) -> list[TrialRow]:
         )
         for i, t in enumerate(found)
     ]  # fmt: skip
-
-
-def _spread(axes: list[Axis], seed: int) -> Floats:
-    """Places all over the space, (M, D)."""
-    uniform = qmc.Sobol(len(axes), rng=np.random.default_rng([seed, 73])).random(PLACES)
-    return np.column_stack([axis.draw(u) for axis, u in zip(axes, uniform.T, strict=True)])

@@ -197,6 +197,12 @@ def inside(axes: list[Axis], trial: TrialRow) -> bool:
     return all(axis.holds(trial.params[axis.name]) for axis in axes if axis.name in trial.params)
 
 
+def scored_inside(axes: list[Axis], table: TrialTable) -> list[TrialRow]:
+    """The trials of a table that say something of the score in the declared space."""
+    scored = (t for t in table.trials if t.status in ("finished", "pruned"))
+    return [t for t in scored if inside(axes, t)]
+
+
 def _done(rows: list[TrialRow]) -> NDArray[np.bool_]:
     return np.array([t.status == "finished" for t in rows], dtype=bool)
 

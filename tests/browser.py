@@ -12,7 +12,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium; `make setup-dev` installs it where there is apt."""
+    """Chromium; `make test` installs it where there is apt."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         # Elsewhere the other tests still say something.

@@ -72,7 +72,7 @@ class Postgres:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    """PostgreSQL; `make setup-dev` installs it where there is apt."""
+    """PostgreSQL; `make test` installs it where there is apt."""
     try:
         server = Postgres.installed()
     except FileNotFoundError as exc:

@@ -83,7 +83,7 @@ def end_as(status: int) -> None:
         if -status not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
-    os._exit(max(status, 1) if status < 0 else status)
+    os._exit(status if status >= 0 else 1)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from types import FrameType
 from typing import Any
 
 STOPPED = 128 + signal.SIGTERM
+OF_TRIAL = "CHECKPOINT_DIR"
+"""The variable by which a run is known: every one has a folder of its own, and so have its children"""
 
 
 class Stopped(Exception):

@@ -6,8 +6,7 @@ Names of tensors end in their shape: B batch, C classes, N examples.
 import math
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +214,9 @@ class Fit:
         parts = [own[start : start + size] for start in range(0, len(own), size)]
         total = 0.0
         for number, part in enumerate(parts, start=1):
-            with self._unsynchronised(in_step) if number < len(parts) else nullcontext():
+            # All but the last part keep their gradients to this process.
+            alone = getattr(in_step, "no_sync", nullcontext) if number < len(parts) else nullcontext
+            with alone():
                 rows = [self.changed.get(i, self.rows[i]) for i in part] * self.loss.passes
                 with self._autocast():
                     logits = in_step(self.forward.collate(rows).to(self.device))
@@ -225,13 +226,6 @@ class Fit:
                 self.scaler.scale(loss * self.ranks.count).backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
         return total
-
-    @contextmanager
-    def _unsynchronised(self, in_step: torch.nn.Module) -> Iterator[None]:
-        """All but the last part of a batch keep their gradients to themselves."""
-        no_sync = getattr(in_step, "no_sync", nullcontext)
-        with no_sync():
-            yield
 
     def _evaluate_and_keep(self) -> bool:
         """Evaluates, says so, keeps what is to be kept, writes a checkpoint; whether to end early."""
@@ -311,9 +305,7 @@ class Fit:
             self.average.settle()
         if self.kept_logits_NC is None:  # measured before this process began
             _, self.kept_logits_NC = self._evaluate()
-        if (
-            config.pooling != "cls"
-        ):  # transformers' own class reads [CLS]; docs/tasks.md says how to load it
+        if config.pooling != "cls":  # for predict.py; transformers' own class reads [CLS]
             self.model.config.pooling = config.pooling
         save_model(self.model, self.tokenizer, Path(config.model_dir))
         write_predictions(

@@ -13,13 +13,13 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from train_script.config import TrainConfig
 from train_script.errors import BadInput
-from train_script.packed import PackedBert, why_not
+from train_script.packed import KeepsFrozen, PackedBert, why_not
 
 Row = dict[str, Any]
 MOST_REMEMBERED_BYTES = 4 * 2**30
 
 
-class Padded(nn.Module):
+class Padded(KeepsFrozen):
     """Any classifier of transformers; each batch is padded to the longest of its examples."""
 
     def __init__(
@@ -29,13 +29,6 @@ class Padded(nn.Module):
         self.model: Any = model
         self.frozen = list(frozen)
         self.collate = DataCollatorWithPadding(tokenizer)
-
-    def train(self, mode: bool = True) -> "Padded":
-        """What is frozen drops nothing out."""
-        super().train(mode)
-        for module in self.frozen:
-            module.eval()
-        return self
 
     def forward(self, batch: Any) -> Tensor:
         """Logits, (B, C)."""
@@ -51,9 +44,7 @@ def make_forward(
     """The module that computes logits, and how it does so in a few words."""
     reason = why_not(model) if config.packing == "auto" else "packing is off"
     if not reason:
-        packed = PackedBert(
-            model, config.frozen_layers, config.pooling, config.gradient_checkpointing == "on"
-        )
+        packed = PackedBert(model, frozen, config.pooling, config.gradient_checkpointing == "on")
         return packed, "packed"
     if config.pooling != "cls":
         raise BadInput(f"pooling {config.pooling} works only with packed batches: {reason}")

@@ -100,15 +100,10 @@ def layers_of(model: Any) -> list[nn.Module]:
     )
 
 
-def depth_of(model: Any, name: str) -> int:
-    """How far below the head a parameter is: 0 in the head, 1 in the top layer, and so on."""
-    layers = layers_of(model)
-    owner = dict(model.named_parameters())[name]
-    for i, layer in enumerate(layers):
-        if any(owner is parameter for parameter in layer.parameters()):
-            return len(layers) - i
-    embeddings = model.base_model.embeddings.parameters()
-    return len(layers) + 1 if any(owner is parameter for parameter in embeddings) else 0
+def depths_of(model: Any) -> dict[nn.Parameter, int]:
+    """How far below the head each parameter is that is: 1 in the top layer, most in the embeddings."""
+    parts = [*reversed(layers_of(model)), model.base_model.embeddings]
+    return {p: depth for depth, part in enumerate(parts, start=1) for p in part.parameters()}
 
 
 def freeze(model: Any, count: int) -> list[nn.Module]:

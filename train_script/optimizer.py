@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from train_script.config import TrainConfig
-from train_script.model import depth_of
+from train_script.model import depths_of
 
 
 def schedule_factor(step: int, total: int, warmup: int, schedule: str, power: float = 2.0) -> float:
@@ -32,11 +32,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     the head. Frozen parameters are in no group.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    depths = depths_of(model) if config.layer_decay < 1 else {}
+    for parameter in model.parameters():
         if parameter.requires_grad:
-            below_head = depth_of(model, name) if config.layer_decay < 1 else 0
+            share = config.layer_decay ** depths.get(parameter, 0)
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((config.layer_decay**below_head, decay), []).append(parameter)
+            groups.setdefault((share, decay), []).append(parameter)
     return torch.optim.AdamW(
         [
             {"params": parameters, "weight_decay": decay, "share": share}

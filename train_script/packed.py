@@ -162,10 +162,23 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     return _Dropout.apply(x, p)  # type: ignore[no-any-return,no-untyped-call]
 
 
-class PackedBert(nn.Module):
+class KeepsFrozen(nn.Module):
+    """A module some of whose parts stay as they are: these drop nothing out while it trains."""
+
+    frozen: Sequence[nn.Module] = ()
+
+    def train(self, mode: bool = True) -> "KeepsFrozen":
+        """Training mode for all but what is frozen."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
+
+
+class PackedBert(KeepsFrozen):
     """A `BertForSequenceClassification` that takes a `Packed` batch; logits in the batch's order.
 
-    `frozen` layers, with the embeddings, are computed without dropout and without gradient. With
+    `frozen` (the embeddings, then layers from the lowest up) is computed without dropout and gradient. With
     `pooling` "mean" the head reads the mean over the tokens. With `saves_memory` each layer is
     computed a second time for its gradients.
     """
@@ -173,31 +186,27 @@ class PackedBert(nn.Module):
     collate = staticmethod(pack)
 
     def __init__(
-        self, model: Any, frozen: int = 0, pooling: str = "cls", saves_memory: bool = False
-    ) -> None:
+        self, model: Any, frozen: Sequence[nn.Module] = (), pooling: str = "cls",
+        saves_memory: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.model = model
-        self.frozen, self.pooling, self.saves_memory = frozen, pooling, saves_memory
+        self.frozen, self.pooling, self.saves_memory = list(frozen), pooling, saves_memory
         self.layers: list[Any] = list(model.bert.encoder.layer)
+        self.below = max(0, len(self.frozen) - 1)
+        """How many layers are frozen"""
         self.heads = int(model.config.num_attention_heads)
 
     @property
     def is_headless(self) -> bool:
         """Whether nothing of the encoder learns."""
-        return self.frozen == len(self.layers)
-
-    def train(self, mode: bool = True) -> "PackedBert":
-        """What is frozen drops nothing out."""
-        super().train(mode)
-        for module in [self.model.bert.embeddings, *self.layers[: self.frozen]] * bool(self.frozen):
-            module.eval()
-        return self
+        return self.below == len(self.layers)
 
     def forward(self, batch: Packed) -> Tensor:
         """Logits, (B, C)."""
         x = self._frozen_state(batch)
         if not self.is_headless:
-            x = self._pooled(x, batch, self.frozen)
+            x = self._pooled(x, batch, self.below)
         pooler = self.model.bert.pooler
         pooled_BD = pooler.activation(pooler.dense(x))
         pooled_BD = dropout(pooled_BD, self.model.dropout.p, self.training)
@@ -222,7 +231,7 @@ class PackedBert(nn.Module):
             x_ND = self._embedded(batch)
             if self.is_headless:
                 return self._pooled(x_ND, batch, 0)
-            for layer in self.layers[: self.frozen]:
+            for layer in self.layers[: self.below]:
                 x_ND = self._layer(layer, x_ND, batch.groups)
         return x_ND
 
@@ -302,8 +311,7 @@ class PackedBert(nn.Module):
 def _spread(x_ND: Tensor, g: Group) -> Tensor:
     """A group's tokens as (G, T, D)."""
     mine = x_ND[g.start : g.end]
-    if (
-        g.place_GT is not None
-    ):  # this gather's gradient is a plain sum, where indexing's is sorted first
+    if g.place_GT is not None:
+        # The gradient of this gather is a plain sum; that of indexing is sorted first.
         mine = mine.index_select(0, g.place_GT.flatten())
     return mine.view(g.size, -1, mine.shape[1])

@@ -26,13 +26,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from train_script.contract import STOPPED, Clock
+from train_script.contract import OF_TRIAL, STOPPED, Clock
 
 PDEATHSIG = 1
 ENVIRONMENT_START = 50
 """The number of that field in /proc/PID/stat, the end follows; see proc(5)"""
-OF_TRIAL = "CHECKPOINT_DIR"
-"""What a run is known by, so it is shown first"""
 MOST_BYTES = 64_000_000
 
 

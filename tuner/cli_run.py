@@ -89,7 +89,7 @@ def work(
         outcome = backend.run(ledger, folder, view)
     except LedgerLost:  # without it there is nothing to report on
         raise
-    except BaseException:
+    except BaseException:  # Ctrl-C among them: what has run is reported on; raised again
         with suppress(TunerError):  # what is raised says what matters
             _report_if_any(ledger, folder)
         raise

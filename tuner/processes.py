@@ -22,6 +22,8 @@ from typing import IO
 
 import psutil
 
+from train_script.contract import OF_TRIAL
+
 TAIL_LINES = 20
 LINE_LIMIT = 1_000_000
 READ_BYTES = 65_536
@@ -189,10 +191,6 @@ class _Log:
             with suppress(OSError):
                 self.file.close()
             self.file = None
-
-
-OF_TRIAL = "CHECKPOINT_DIR"
-"""Every trial has one of its own, and so have all processes that it starts."""
 
 
 def processes_of(checkpoint_dir: str) -> list[psutil.Process]:

@@ -194,7 +194,7 @@ def write_private(path: Path, text: str) -> None:
         with open(handle, "w") as file:
             file.write(text)
         os.replace(part, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C among them: no half file stays behind; raised again
         with suppress(OSError):
             os.unlink(part)
         raise

@@ -196,7 +196,7 @@ class Turn:
         try:
             ask = sqlalchemy.text("SELECT pg_try_advisory_lock(:key)")
             mine = connection.execute(ask, {"key": self.key}).scalar()
-        except BaseException:
+        except BaseException:  # Ctrl-C among them: the connection may hold the lock; raised again
             connection.close()
             raise
         if not mine:

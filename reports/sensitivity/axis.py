@@ -19,6 +19,7 @@ import numpy as np
 from numpy.polynomial.legendre import leggauss
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
+from scipy.stats import qmc
 
 Floats = NDArray[np.float64]
 
@@ -220,6 +221,12 @@ class Axis:
                 )
                 table.append(np.log(share_K / share_K.sum()))
             self._spline = CubicSpline(np.log(LENGTHS), np.array(table))
+
+
+def all_over(axes: Sequence[Axis], count: int, rng: np.random.Generator) -> Floats:
+    """Places spread evenly over the declared space (scrambled Sobol), (count, D)."""
+    uniform = qmc.Sobol(len(axes), rng=rng).random(1 << max(0, count - 1).bit_length())[:count]
+    return np.column_stack([axis.draw(u) for axis, u in zip(axes, uniform.T, strict=True)])
 
 
 def _matern(distance: Floats, length: float) -> Floats:

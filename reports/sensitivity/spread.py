@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import KDTree
-from scipy.stats import qmc
 
-from reports.sensitivity.axis import Axis, Floats
+from reports.sensitivity.axis import Axis, Floats, all_over
 
 PROBES = 1024
 
@@ -43,9 +42,7 @@ def spread_of(axes: list[Axis], positions_CD: Floats, seed: int) -> Spread:
         return np.concatenate(parts, axis=1)
 
     def spread_out(number: int, stream: int) -> Floats:
-        sobol = qmc.Sobol(len(axes_used), rng=np.random.default_rng([seed, stream]))
-        uniform = sobol.random(1 << max(0, number - 1).bit_length())[:number]
-        return flat(np.column_stack([a.draw(uniform[:, j]) for j, a in enumerate(axes_used)]))
+        return flat(all_over(axes_used, number, np.random.default_rng([seed, stream])))
 
     probes = spread_out(PROBES, 31)
     near, _ = KDTree(flat(positions_CD[:, columns])).query(probes)

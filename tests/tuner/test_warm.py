@@ -15,6 +15,7 @@ from tuner.processes import TrialProcess, processes_of
 from tuner.warm import MOST_STARTS, WarmServer
 
 SCRIPT = ROOT / "train_script/train.py"
+# Elsewhere trials are plain processes, which tests/contracts covers.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the server is Linux's")
 
 

@@ -188,7 +188,7 @@ class _LocalRun:
         except LedgerLost:
             self._abandon_all()
             raise
-        except BaseException:
+        except BaseException:  # Ctrl-C among them: no trial outlives us; raised again
             try:
                 self._end_all()
             except LedgerLost:
