@@ -7,7 +7,8 @@ is a user attribute; `docs/ledger.md` lists them all.
 import json
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,7 @@ class Ledger:
 
     def __init__(self, study: Study) -> None:
         self.study = study
+        self._seen: list[FrozenTrial] | None = None
 
     @classmethod
     def create(cls, url: str, name: str, direction: Literal["maximize", "minimize"]) -> "Ledger":
@@ -77,8 +79,22 @@ class Ledger:
 
     def read_trials(self, purpose: Purpose | None = None) -> list[FrozenTrial]:
         """Every trial, by number; of one purpose only where it is given."""
-        trials = self.study.get_trials(deepcopy=False)
+        seen = self._seen
+        trials = self.study.get_trials(deepcopy=False) if seen is None else seen
         return [t for t in trials if purpose is None or purpose_of(t) == purpose]
+
+    @contextmanager
+    def glance(self) -> Iterator[None]:
+        """Within it all questions about trials are answered by one reading of the database.
+
+        For a decision that asks many; what is written meanwhile is not seen.
+        """
+        before = self._seen
+        self._seen = self.read_trials()
+        try:
+            yield
+        finally:
+            self._seen = before
 
     def counted(self, purpose: Purpose) -> list[FrozenTrial]:
         """The trials that count towards the budget: all but interrupted and waiting ones."""
@@ -136,8 +152,22 @@ class Ledger:
         self.study._thread_local.cached_all_trials = None
         return optuna.Trial(self.study, trial_id)
 
-    def finish(self, trial: optuna.Trial, value: float | None, state: TrialState) -> None:
-        """Records the end of a trial. Optuna keeps a pruned trial's last report as its value."""
+    def finish(
+        self,
+        trial: optuna.Trial,
+        value: float | None,
+        state: TrialState,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Records the end of a trial: its facts together, then its state.
+
+        Optuna keeps a pruned trial's last report as its value.
+        """
+        if facts and self._backend is not None:
+            self._backend.set_trial_user_attrs(trial._trial_id, facts)
+        elif facts:
+            for key, each in facts.items():
+                trial.set_user_attr(key, each)
         try:
             self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
@@ -198,16 +228,20 @@ class Ledger:
         return sorted(done, key=lambda t: (sign * float(t.value or 0.0), t.number))
 
     @property
+    def _backend(self) -> PatientStorage | None:
+        """Our storage, behind Optuna's cache; None for a study in memory, as of a CSV file."""
+        backend = getattr(self.study._storage, "_backend", None)
+        return backend if isinstance(backend, PatientStorage) else None
+
+    @property
     def patience(self) -> Patience:
         """How long the database may be away; set what it says and what ends the waiting."""
-        backend = getattr(self.study._storage, "_backend", None)
-        return backend.patience if isinstance(backend, PatientStorage) else Patience()
+        return self._backend.patience if self._backend is not None else Patience()
 
     def close(self) -> None:
         """Gives the database's connections back."""
-        backend = getattr(self.study._storage, "_backend", None)
-        if isinstance(backend, PatientStorage):
-            backend.close()
+        if self._backend is not None:
+            self._backend.close()
 
     def set(self, key: str, value: Any) -> None:
         """A fact about the whole run."""

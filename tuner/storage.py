@@ -3,7 +3,7 @@
 import fcntl
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb.models import TrialUserAttributeModel
+from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -105,6 +107,18 @@ class PatientStorage(RDBStorage):
         self.shown = masked(url)
         self.patience = Patience()
         super().__init__(driver_url(url), engine_kwargs=engine_options(url))
+
+    def set_trial_user_attrs(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
+        """All of them in one transaction, where Optuna has one for each."""
+
+        def write() -> None:
+            with _create_scoped_session(self.scoped_session) as session:
+                for key, value in attributes.items():
+                    self._set_trial_attr_without_commit(
+                        session, TrialUserAttributeModel, trial_id, key, value
+                    )
+
+        self.patience.through(self.shown, write)
 
     def close(self) -> None:
         """Gives the connections back; the storage opens new ones where it is used again."""

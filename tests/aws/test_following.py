@@ -51,7 +51,7 @@ def test_orchestrator_killed_while_folding_in_has_every_job_once(
         def call(*args, **options):
             nonlocal writes
             writes += 1
-            if writes == 3 + 10 * step:
+            if writes == 3 + 4 * step:
                 raise Died
             return method(*args, **options)
 
@@ -59,10 +59,14 @@ def test_orchestrator_killed_while_folding_in_has_every_job_once(
 
     from optuna.storages import RDBStorage, _CachedStorage
 
+    from tuner.storage import PatientStorage
+
     for kind in (RDBStorage, _CachedStorage):
         for name in ("create_new_trial", "set_trial_user_attr", "set_trial_state_values",
                      "set_trial_intermediate_value"):  # fmt: skip
             monkeypatch.setattr(kind, name, dying(getattr(kind, name)))
+    whole = "set_trial_user_attrs"
+    monkeypatch.setattr(PatientStorage, whole, dying(getattr(PatientStorage, whole)))
     with pytest.raises(Died):
         run_on_aws(search=NO_DEFAULT, budget=QUICK)
     monkeypatch.undo()

@@ -125,9 +125,7 @@ class Folding:
         for step, score in curve.items():
             if step not in trial.intermediate_values:
                 handle.report(score, step)
-        for key, each in facts.items():
-            handle.set_user_attr(key, each)
-        self.ledger.finish(handle, value, ending.state)
+        self.ledger.finish(handle, value, ending.state, facts)
 
     def abandon(self, trial: FrozenTrial) -> None:
         """Ends a trial whose training job was never started, because the sweep was stopped."""

@@ -102,6 +102,8 @@ class _Running:
     reported: set[int]
     last_before: int
     """The last step that an earlier attempt reported, -1 without one"""
+    noted_seconds: float = 0.0
+    """Of its time on the clock, in the ledger while it runs"""
     pruned: bool = False
     by_count: bool = False
     cut_short: str = ""
@@ -234,7 +236,11 @@ class _LocalRun:
                 if self.ledger.owner(running.trial) != self.workers.me:
                     running.lost = True
                     running.process.kill()
-        if time.monotonic() - self.noted > NOTE_SECONDS:
+        self._note_elapsed(NOTE_SECONDS)
+
+    def _note_elapsed(self, seconds: float) -> None:
+        """The time on the clock, where it was noted longer ago than that; each is a transaction."""
+        if time.monotonic() - self.noted > seconds:
             self.noted = time.monotonic()
             self.ledger.set("elapsed_seconds", self._elapsed())
 
@@ -404,7 +410,9 @@ class _LocalRun:
         if output.step not in running.reported:
             running.reported.add(output.step)
             running.trial.report(output.value, output.step)
-            running.trial.set_user_attr("wall_seconds", running.wall_seconds)
+            if running.wall_seconds > running.noted_seconds + 1:  # each is a transaction
+                running.noted_seconds = running.wall_seconds
+                running.trial.set_user_attr("wall_seconds", running.noted_seconds)
         elif output.step != running.last_before:  # said again after an interruption
             return
         running.row.fraction, running.row.score = output.fraction, output.value
@@ -451,25 +459,24 @@ class _LocalRun:
             running.trial.set_user_attr("wall_seconds", row.seconds)
             self.ledger.release(running.trial)
         else:
-            for key, value in facts.items():
-                running.trial.set_user_attr(key, value)
-            self.ledger.finish(running.trial, output.value, ending.state)
+            self.ledger.finish(running.trial, output.value, ending.state, facts)
             shutil.rmtree(process.folder / "checkpoint", ignore_errors=True)
-        self.ledger.set("elapsed_seconds", self._elapsed())
+        self._note_elapsed(1.0)
         self.failures += ending.outcome == "failed"
         if ending.outcome in ("finished", "pruned"):
             self.durations.append(row.seconds)
         row.status, row.note = ending.outcome, ending.failure
         row.score = output.value if ending.outcome == "finished" else row.score
-        self._remove_models()
-        self.view.changed(row, self._totals())
-        self._say_estimate()
+        with self.ledger.glance():
+            self._remove_models()
+            totals = self._totals()
+            self.view.changed(row, totals)
+            self._say_estimate(totals)
 
-    def _say_estimate(self) -> None:
+    def _say_estimate(self, totals: Totals) -> None:
         """Once, when enough trials have ended: how long the whole will take, to be held against it."""
         if "estimate" in self.ledger.study.user_attrs:
             return
-        totals = self._totals()
         rest = of_rest(self.loaded, self.ledger, totals.planned - totals.done)
         if rest is not None:
             self.view.say(f"the other {rest.trials} trials will take {rest}")
@@ -556,5 +563,6 @@ class _LocalRun:
         )
 
     def _totals(self) -> Totals:
-        search, default = self.points.search_total(), self.points.default is not None
-        return totals_of(self.loaded, self.ledger, search, default, self.durations)
+        with self.ledger.glance():
+            search, default = self.points.search_total(), self.points.default is not None
+            return totals_of(self.loaded, self.ledger, search, default, self.durations)

@@ -49,7 +49,7 @@ class Making:
         be asked again in a moment: another worker decides just now, or the database went away.
         """
         try:
-            with self.turn.taken():
+            with self.turn.taken(), self.ledger.glance():
                 return self._decide(propose, ours)
         except LedgerAway as exc:
             raise Busy from exc  # what was made all the same is found as one of ours
