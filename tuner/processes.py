@@ -143,9 +143,11 @@ class TrialProcess:
     def _wait(self, readers: Sequence[threading.Thread]) -> None:
         status = self.process.wait()
         self._signal(signal.SIGKILL)  # children that it left behind
-        for left in processes_of(self.environment.get(OF_TRIAL, "")):  # in sessions of their own
+        left = processes_of(self.environment.get(OF_TRIAL, ""))  # in sessions of their own
+        for process in left:
             with suppress(psutil.Error):
-                left.kill()
+                process.kill()
+        psutil.wait_procs(left, timeout=5)  # whoever goes on with this trial is alone
         for reader in readers:
             reader.join(timeout=5)
         self.events.put(Event(self.number, exit_status=status))
