@@ -1,7 +1,7 @@
 """Stands for a run that the server forks: `python -I -S client.py SOCKET train.py ARGUMENTS...`
 
-Started, signalled, followed and killed in place of train.py; its end is the run's. Where no server
-answers it becomes train.py itself. Standard library only, so that it starts in a few milliseconds.
+Started, signalled, followed and killed in place of train.py (or probe.py); its end is the run's. Where
+no server answers it becomes that script itself. Standard library only, so that it starts in a few milliseconds.
 """
 
 import contextlib
@@ -29,7 +29,10 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, on_term)
     _, address, script, *arguments = sys.argv
-    words = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}
+    words = {
+        "script": os.path.basename(script), "arguments": arguments,
+        "environment": dict(os.environ), "folder": os.getcwd(),
+    }  # fmt: skip
     message = json.dumps(words).encode()
     status = b""
     with socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ Names of tensors end in their shape: B batch, C classes, N examples.
 import math
 import os
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,12 @@ from train_script.model import (
     save_model,
 )
 from train_script.optimizer import Average, make_optimizer, schedule_factor
-from train_script.prepared import encoded, tokenize
+from train_script.prepared import encoded
 from train_script.pretrained import locate_model
 from train_script.ranks import Ranks
 from train_script.result import result_of, write_predictions
 from train_script.tasks import Splits
+from train_script.tokens import tokenize
 
 EVALUATION_BATCH = 64
 
@@ -110,6 +112,16 @@ class Fit:
                 done = f"step {self.progress.step} of {self.total_steps}"
                 raise Stopped(f"stopped by SIGTERM after {done}")
         return self._save(start_seconds) if self.ranks.is_first else None
+
+    def steps(self) -> Iterator[int]:
+        """Trains as `run` does, but evaluates and keeps nothing and never ends; each step's examples."""
+        in_step = self.ranks.together(self.forward)
+        self._say_begin()
+        while True:
+            batch = self._rows_of(*divmod(self.progress.step, self.steps_per_epoch))
+            self._step(in_step)
+            yield len(batch)
+            self.progress.step %= self.total_steps
 
     def _precision(self) -> str:
         wanted, native = self.config.precision, has_native_bf16(self.device)

@@ -12,7 +12,7 @@ import torch
 
 from train_script.errors import BadInput
 from train_script.packed import PackedBert, pack, why_not
-from train_script.prepared import tokenize
+from train_script.tokens import tokenize
 
 BATCH = 64
 

@@ -1,4 +1,4 @@
-"""Runs of train.py without their start: this process imports and loads once, then forks for each run.
+"""Runs of train.py (and probe.py) without their start: this process imports and loads once, then forks for each run.
 
 `python server.py DESCRIPTOR` answers client.py on the listening socket that it inherited, until its stdin
 ends. A run is still a process of its own, so a crash or a kill touches nothing else. What it is given
@@ -38,6 +38,7 @@ MOST_BYTES = 64_000_000
 class Asked:
     """A run that a client asked for."""
 
+    script: str
     arguments: list[str]
     environment: dict[str, str]
     folder: str
@@ -126,7 +127,7 @@ def receive(client: socket.socket) -> Asked:
         text += part
     client.settimeout(None)
     told = json.loads(text)
-    return Asked(told["arguments"], told["environment"], told["folder"], streams)
+    return Asked(told["script"], told["arguments"], told["environment"], told["folder"], streams)
 
 
 def warm(asked: Asked) -> None:
@@ -169,11 +170,12 @@ def become(asked: Asked, parent: int) -> None:
         show_environment(asked.environment)
         import torch
 
-        from train_script.train import main
+        from train_script import probe, train
 
         Clock.began = time.monotonic()
         threads = asked.environment.get("OMP_NUM_THREADS", "")
         torch.set_num_threads(int(threads) if threads.isdigit() else len(os.sched_getaffinity(0)))
+        main = probe.main if asked.script == "probe.py" else train.main
         status = main(asked.arguments)
         sys.stdout.flush()
     except BaseException:  # noqa: BLE001 (a run never comes back to the server's loop)

@@ -12,6 +12,7 @@ if not __package__:  # started as a file: make `train_script` importable, and no
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import os
+from collections.abc import Callable
 
 from train_script.config import TrainConfig, parse_arguments
 from train_script.contract import STOPPED, Stopped, StopRequest, emit, say
@@ -37,9 +38,14 @@ def run(config: TrainConfig) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """The exit status."""
+    return guarded(lambda: run(parse_arguments(sys.argv[1:] if arguments is None else arguments)))
+
+
+def guarded(work: Callable[[], None]) -> int:
     """The exit status; every foreseen fault is one sentence on stderr, never a traceback."""
     try:
-        run(parse_arguments(sys.argv[1:] if arguments is None else arguments))
+        work()
     except Stopped as exc:
         say(str(exc))
         return STOPPED

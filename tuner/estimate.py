@@ -101,7 +101,11 @@ def beforehand(
             source = f"{len(seconds)} trials of {run.shown}"
             if growth != 1:
                 source += f", with {growth:.3g} times as many examples"
-            return _estimate(loaded, [growth * each for each in seconds], trials, source)
+            settled = loaded
+            if loaded.sweep.budget.parallel == "auto":
+                measured = ledger.study.user_attrs.get("at_once")
+                settled = loaded.at_once(int((measured or {}).get("trials", 1)))
+            return _estimate(settled, [growth * each for each in seconds], trials, source)
     return None
 
 
@@ -117,7 +121,7 @@ def compared_with_truth(ledger: Ledger) -> str:
 
 
 def _estimate(loaded: LoadedSweep, seconds: Sequence[float], trials: int, source: str) -> Estimate:
-    parallel = loaded.sweep.budget.parallel
+    parallel = loaded.sweep.budget.at_once
     return estimate_of(seconds, trials, parallel, source, loaded.sweep.prices.get(HERE))
 
 

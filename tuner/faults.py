@@ -176,6 +176,8 @@ def translate(error: dict[str, Any]) -> tuple[Location, str]:
         return place[:3], f"{error['input']!r} is not a value, or a list of values"
     if place[0] == "sagemaker" and len(place) > 2 and (form := EITHER.get(str(place[1]))):
         return place[:2], f"{error['input']!r} is neither {form}"
+    if place[:2] == ("budget", "parallel"):
+        return place[:2], f"{error['input']!r} is neither a whole number from 1 up nor auto"
     kind, context = error["type"], error.get("ctx", {})
     if place == ("storage",):
         shown = masked(str(error["input"]))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from train_script.tasks import Splits
 from tuner.aws import limits, request
-from tuner.backends.local import LocalBackend
+from tuner.backends.launching import threads_of
 from tuner.estimate import beforehand
 from tuner.machine import gpu_names, usable_cores
 from tuner.points import Points
@@ -70,16 +70,11 @@ def _facts(
         label = "trials" if len(backends) == 1 else f"trials, {WHERE[backend]}"
         facts.add_row(label, trial_counts(loaded, points, backend))
     if "local" in backends:
-        threads, gpus = LocalBackend(loaded).threads_per_trial(), len(gpu_names())
-        facts.add_row(
-            "at once, here",
-            f"{sweep.budget.parallel}, each with {threads} of {usable_cores()} cores"
-            + (f", round robin on {gpus} GPU(s)" if gpus else ""),
-        )
+        facts.add_row("at once, here", _at_once(loaded))
     if "sagemaker" in backends:
         block = sweep.sagemaker
         machines = f"{block.instance_count} x {' or '.join(block.instance_types)}"
-        facts.add_row("at once, AWS", f"{sweep.budget.parallel}, each with {machines}")
+        facts.add_row("at once, AWS", f"{sweep.budget.at_once}, each with {machines}")
         facts.add_row("cost, AWS", _most_it_can_cost(loaded, points))
     if "local" in backends:
         before = beforehand(
@@ -94,6 +89,15 @@ def _facts(
             )
     facts.add_row("hours", f"at most {sweep.budget.hours:g}" if sweep.budget.hours else "no limit")
     return facts
+
+
+def _at_once(loaded: LoadedSweep) -> str:
+    """Trials at once on this machine, and what each has of it."""
+    budget, cores, gpus = loaded.sweep.budget, usable_cores(), len(gpu_names())
+    if budget.parallel == "auto" and loaded.uses_own_script and cores > 1:
+        return f"measured at the start, from 1 with {cores} cores to {cores} with one each"
+    text = f"{budget.at_once}, each with {threads_of(budget.at_once)} of {cores} cores"
+    return text + (f", round robin on {gpus} GPU(s)" if gpus else "")
 
 
 def _most_it_can_cost(loaded: LoadedSweep, points: Points) -> str:

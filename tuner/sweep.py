@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,6 +49,11 @@ class LoadedSweep:
             return self.sweep.objective.direction
         known = METRICS[self.sweep.objective.metric]
         return "minimize" if known == "minimize" else "maximize"
+
+    def at_once(self, trials: int) -> "LoadedSweep":
+        """The same with so many trials at once."""
+        budget = self.sweep.budget.model_copy(update={"parallel": trials})
+        return replace(self, sweep=self.sweep.model_copy(update={"budget": budget}))
 
     def space(self) -> SearchSpace:
         """The search space."""

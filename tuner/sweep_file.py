@@ -73,8 +73,8 @@ class Budget(Block):
 
     trials: Annotated[int, Field(ge=1)] = 20
     """Trials of search; confirmation comes on top, and `tuner plan` says how many in all"""
-    parallel: Annotated[int, Field(ge=1)] = 1
-    """Trials at once; the cores are divided between them"""
+    parallel: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Trials at once; the cores are divided between them. `auto` measures at the start what is fastest here"""
     hours: Annotated[float, Field(gt=0)] | None = None
     """A hard cap on the time on the clock; trials in flight are stopped and can go on later"""
     usd: Annotated[float, Field(gt=0)] | None = None
@@ -83,6 +83,11 @@ class Budget(Block):
     """End the search when what it could still gain is surely less than the noise between seeds"""
     silent_minutes: Annotated[float, Field(gt=0)] | None = 60
     """Here, a trial that prints nothing for so long hangs, is killed and has failed; null: never"""
+
+    @property
+    def at_once(self) -> int:
+        """Trials at once; 1 for an `auto` that nobody has settled by a measurement."""
+        return 1 if self.parallel == "auto" else self.parallel
 
 
 class Email(Block):

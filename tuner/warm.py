@@ -30,9 +30,11 @@ class WarmServer:
         self.process: subprocess.Popen[bytes] | None = None
         self.place = ""
 
-    def command(self, arguments: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-        """The command that runs the script with these arguments."""
-        plain = [sys.executable, str(self.script), *arguments]
+    def command(
+        self, arguments: Sequence[str], environment: Mapping[str, str], script: str = ""
+    ) -> list[str]:
+        """The command that runs the script, or the one of that name beside it, with these arguments."""
+        plain = [sys.executable, str(self.script.with_name(script or self.script.name)), *arguments]
         if not sys.platform.startswith("linux"):
             return plain
         if self.process is None or self.process.poll() is not None:

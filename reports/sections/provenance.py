@@ -15,7 +15,7 @@ MOST_SEEDS = 50
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The run's facts as the ledger holds them; few for studies that were not made here."""
-    known = ("sweep", "script", "code_sha256", "data", "machine", "imported")
+    known = ("sweep", "script", "code_sha256", "data", "machine", "at_once", "imported")
     facts = {"study": table.name} | {key: table.facts[key] for key in known if key in table.facts}
     facts["pretrained_sha256"] = sorted(
         {
@@ -81,6 +81,15 @@ def draw(data: dict[str, Any]) -> Drawing:
                      f"{machine.get('memory_gib')} GiB, {machine.get('gpus')} GPUs"))  # fmt: skip
         versions = [f"Python {machine.get('python')}", *(f"{k} {v}" for k, v in packages.items())]
         rows.append(("versions there" if followed else "versions", ", ".join(versions)))
+    if isinstance(shared := data.get("at_once"), dict):
+        rates = shared.get("examples_per_second")
+        measured = (
+            [f"{n} at once {rate:.3g}" for n, rate in rates.items()]
+            if isinstance(rates, dict)
+            else []
+        )
+        why = f" (measured there, examples a second: {', '.join(measured)})" if measured else ""
+        rows.append(("trials at once", f"{shared.get('trials')}{why}"))
     if isinstance(source := data.get("imported"), dict):
         rows.append(("imported from", ", ".join(f"{k} {v}" for k, v in source.items())))
     if "sweep" in data:

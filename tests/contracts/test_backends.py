@@ -10,8 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.conftest import TOY
-from tuner.backends import BACKENDS, Outcome
-from tuner.backends.local import LocalBackend
+from tuner.backends import BACKENDS, Outcome, launching
 from tuner.errors import SweepFailed
 from tuner.ledger import Ledger
 from tuner.machine import usable_cores
@@ -113,7 +112,7 @@ def test_failed_trial_is_a_record_and_the_sweep_goes_on(run_sweep, mode, why):
 def test_script_that_vanishes_is_a_recorded_failure(run_sweep, tmp_path, monkeypatch):
     script = tmp_path / "mine.py"
     script.write_text(TOY.read_text())
-    monkeypatch.setattr(LocalBackend, "threads_per_trial", lambda self: script.unlink(True) or 1)
+    monkeypatch.setattr(launching, "threads_of", lambda at_once: script.unlink(True) or 1)
     with pytest.raises(SweepFailed, match="can't open file"):
         run_sweep(script=str(script), budget={"trials": 9})
 

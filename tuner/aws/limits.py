@@ -129,7 +129,7 @@ def notes(loaded: LoadedSweep) -> list[str]:
         told.append(
             "budget.stop_early is AMT's own test of convergence there, which knows nothing of seed noise"
         )
-    if sweep.budget.parallel > USUAL_PARALLEL:
+    if sweep.budget.at_once > USUAL_PARALLEL:
         told.append(
             f"budget.parallel {sweep.budget.parallel} is more than the {USUAL_PARALLEL} training "
             "jobs at once that a new account may run; ask AWS for a higher quota"
@@ -209,7 +209,7 @@ def _search_problems(loaded: LoadedSweep) -> Iterator[str]:
             "search.pruner halving has no counterpart in AMT; write pruner: hyperband or median, "
             "or set sagemaker.early_stopping"
         )
-    if budget.parallel > MOST_PARALLEL:
+    if budget.at_once > MOST_PARALLEL:
         yield f"budget.parallel {budget.parallel} is more than AMT's {MOST_PARALLEL}"
     if plan.jobs is not None and plan.jobs > MOST_JOBS[plan.strategy]:
         more = "; sagemaker.strategy: random takes 10000" if plan.strategy != "Random" else ""

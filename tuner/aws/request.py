@@ -89,7 +89,7 @@ def tuning_request(
     sweep, block = loaded.sweep, loaded.sweep.sagemaker
     plan = plan_of(loaded, trials)
     limits: dict[str, Any] = {
-        "MaxParallelTrainingJobs": min(sweep.budget.parallel, trials),
+        "MaxParallelTrainingJobs": min(sweep.budget.at_once, trials),
     }
     if plan.jobs is not None:
         limits["MaxNumberOfTrainingJobs"] = plan.jobs

@@ -62,6 +62,6 @@ def totals_of(
     left = None
     if durations and planned > done:
         pace = sum(durations) / len(durations)
-        left = pace * (planned - done) / min(sweep.budget.parallel, planned - done)
+        left = pace * (planned - done) / min(sweep.budget.at_once, planned - done)
     label = f"{shown_score(best[0].value)} (trial {best[0].number})" if best else "none yet"
     return Totals(sweep.objective.metric, planned, done, label, left)

@@ -1,26 +1,25 @@
 """The local backend: Optuna chooses, one process per trial trains, this loop watches."""
 
-import os
+import platform
 import queue
 import shutil
 import signal
-import sys
 import time
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
 from tuner.backends.base import Outcome, totals_of
+from tuner.backends.launching import Launcher
 from tuner.backends.making import Begun, Making
+from tuner.backends.sharing import NothingMeasured, measure
 from tuner.errors import LedgerLost, RunFolderError, SweepFailed
 from tuner.estimate import of_rest
 from tuner.ledger import Ledger
-from tuner.machine import gpu_names, usable_cores
+from tuner.machine import usable_cores
 from tuner.output import Ending, TrialOutput
 from tuner.points import Judge, Points, make_pruner
 from tuner.prices import HERE, prices_file
@@ -30,7 +29,6 @@ from tuner.run_folder import RunFolder
 from tuner.signals import Asked, listening
 from tuner.storage import Busy, Turn
 from tuner.sweep import LoadedSweep
-from tuner.warm import WarmServer
 from tuner.workers import Others, Workers, stop_all
 
 FAILURES_WITHOUT_SUCCESS = 5
@@ -55,7 +53,7 @@ class LocalBackend:
         """More trials at once than cores, and a cap on money without a price."""
         budget, cores = self.loaded.sweep.budget, usable_cores()
         found = []
-        if budget.parallel > cores:
+        if budget.at_once > cores:
             found.append(
                 f"budget.parallel {budget.parallel} is more than the {cores} cores of this machine; "
                 f"at most {cores} trials can run at once"
@@ -66,10 +64,6 @@ class LocalBackend:
                 f"machine costs; write prices: {{{HERE}: DOLLARS}}, or {HERE}: in {prices_file()}"
             )
         return found
-
-    def threads_per_trial(self) -> int:
-        """The cores divided between the trials that run at once."""
-        return max(1, usable_cores() // self.loaded.sweep.budget.parallel)
 
     @staticmethod
     def stop(ledger: Ledger, folder: RunFolder) -> str:
@@ -96,7 +90,6 @@ class _Running:
     begun: Begun
     process: TrialProcess
     row: Row
-    gpu: str | None
     may_prune: bool
     output: TrialOutput
     reported: set[int]
@@ -154,13 +147,10 @@ class _LocalRun:
         self.making = Making(self.loaded, ledger, self.points, self.workers, self.turn)
         self.running: dict[int, _Running] = {}
         self.leftovers: dict[int, Leftover] = {}
-        self.warm: WarmServer | None = None
-        if self.loaded.uses_own_script:
-            self.warm = WarmServer(self.loaded.script, folder.path / "server.log")
+        self.launcher = Launcher(self.loaded, folder)
         self.begun: dict[int, Begun] = {}
         """Ours already, but what an earlier worker left running of them has not ended yet"""
         self.events: queue.Queue[Event] = queue.Queue(maxsize=10_000)
-        self.gpus = deque(gpu_names())
         self.ledger.study.pruner = make_pruner(self.sweep.search.pruner)
         ledger.set("space_filling_trials", self.points.fill)
         self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
@@ -177,6 +167,7 @@ class _LocalRun:
         self.others = self.workers.others()
         self._end_leftovers()
         try:
+            self._settle_at_once()
             outcome = self._phase(self.points.next_search)
             if outcome is Outcome.FINISHED:
                 if why := self.points.ended_early():
@@ -197,8 +188,34 @@ class _LocalRun:
                 self._abandon_all()
             raise
         finally:
-            if self.warm is not None:
-                self.warm.close()
+            self.launcher.close()
+
+    def _settle_at_once(self) -> None:
+        """With `parallel: auto`, measures how many trials at once this machine takes best, and says so."""
+        totals = self._totals()
+        left = totals.planned - totals.done
+        if self.sweep.budget.parallel != "auto" or not left:
+            return
+        here = {"machine": platform.node(), "cores": usable_cores()}
+        known = self.ledger.study.user_attrs.get("at_once")
+        if isinstance(known, dict) and known | here == known:
+            at_once = int(known["trials"])
+        elif not self.loaded.uses_own_script or usable_cores() == 1 or left == 1:
+            at_once = 1
+        else:
+            self.view.say("looks how many trials at once are fastest here")
+            point = self.points.default or self.points.space.from_unit(
+                [0.5] * len(self.points.space.parameters)
+            )
+            try:
+                found = measure(self.launcher, point, left, lambda: self._must_end() is not None)
+            except NothingMeasured:
+                return  # the phase that follows ends as it has to
+            self.view.say(str(found))
+            self.ledger.set("at_once", here | found.as_fact())
+            at_once = found.at_once
+        self.loaded = self.loaded.at_once(at_once)
+        self.sweep = self.loaded.sweep
 
     def _elapsed(self) -> float:
         return round(self.spent_before + time.monotonic() - self.started, 3)
@@ -268,7 +285,7 @@ class _LocalRun:
         for number in [n for n in self.begun if self.leftovers[n].is_gone]:
             self._start(self.begun.pop(number))
         while (
-            len(self.running) + len(self.begun) < self.sweep.budget.parallel
+            len(self.running) + len(self.begun) < self.sweep.budget.at_once
             and time.monotonic() >= self.look_at and not self._must_end()
         ):  # fmt: skip
             self.none_left = False
@@ -311,54 +328,17 @@ class _LocalRun:
 
     def _start(self, begun: Begun) -> None:
         number = begun.trial.number
-        folder = self.folder.trial(number)
-        environment = self._environment(folder, gpu := self._take_gpu())
-        process = TrialProcess(
-            number, self._command(begun.arguments, environment), environment, folder, self.events, marker=f'"{self.sweep.objective.metric}"',
-        ).start()  # fmt: skip
+        process = self.launcher.start(
+            number, begun.arguments, self.folder.trial(number), self.sweep.budget.at_once,
+            self.events, f'"{self.sweep.objective.metric}"',
+        )  # fmt: skip
         row = Row(number, begun.purpose, begun.chosen_by, begun.point)
         may_prune = begun.purpose == "search" and begun.chosen_by != "default"
         self.running[number] = _Running(
-            begun, process, row, gpu, may_prune, TrialOutput(self.sweep.objective.metric),
+            begun, process, row, may_prune, TrialOutput(self.sweep.objective.metric),
             set(begun.reported), max(begun.reported, default=-1),
         )  # fmt: skip
         self.view.changed(row, self._totals())
-
-    def _command(self, arguments: list[str], environment: dict[str, str]) -> list[str]:
-        if self.warm is not None:
-            return self.warm.command(arguments, environment)
-        return [sys.executable, str(self.loaded.script), *arguments]
-
-    def _take_gpu(self) -> str | None:
-        """Round robin; several trials share a GPU where `parallel` is more than their number."""
-        if not self.gpus:
-            return None
-        busy = [r.gpu for r in self.running.values()]
-        gpu = min(self.gpus, key=busy.count)
-        self.gpus.remove(gpu)
-        self.gpus.append(gpu)
-        return gpu
-
-    def _environment(self, folder: Path, gpu: str | None) -> dict[str, str]:
-        """The training contract's variables; threads so that trials do not fight for cores."""
-        threads = str(self.backend.threads_per_trial())
-        environment = dict(os.environ) | {
-            "SM_MODEL_DIR": str(folder / "model"),
-            "SM_OUTPUT_DATA_DIR": str(folder / "output"),
-            "SM_NUM_GPUS": "1" if gpu is not None else "0",
-            "CHECKPOINT_DIR": str(folder / "checkpoint"),
-            "PYTHONUNBUFFERED": "1",
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "TOKENIZERS_PARALLELISM": "false",
-        }
-        for name in ("SM_CHANNEL_TRAIN", "SM_CHANNEL_VALIDATION", "SM_CHANNEL_MODEL"):
-            environment.pop(name, None)
-        if self.sweep.task is not None:
-            environment["SM_CHANNEL_TRAINING"] = str(self.folder.data)
-        if gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = gpu
-        return environment
 
     def _handle_events(self) -> bool:
         """One word of a trial, or a moment's wait; whether a trial ended."""
@@ -447,7 +427,7 @@ class _LocalRun:
             "metrics": output.last_record,
         }
         if price := self.sweep.prices.get(HERE):  # its share of the machine's price
-            cost = row.seconds / 3600 * price / self.sweep.budget.parallel
+            cost = row.seconds / 3600 * price / self.sweep.budget.at_once
             facts["cost_usd"] = round(cost, 6)
         if not running.pruned:  # that one depends on who is faster, the signal or the script
             facts["exit_status"] = status

@@ -255,7 +255,7 @@ class _Run:
     def _launch(self, trials: int) -> dict[str, Any]:
         """Starts the next tuning job unless AWS has it: then it is this very sweep's."""
         self._look_up()
-        self._check_money(more=min(self.sweep.budget.parallel, trials))
+        self._check_money(more=min(self.sweep.budget.at_once, trials))
         number = len(self.parts) + 1
         name = self.stem if number == 1 else f"{self.stem}-{number}"
         part = {"name": name, "target": self._amt_trials(), "status": "asked"}
@@ -292,7 +292,7 @@ class _Run:
         if budget.hours is not None:
             bounds.append(budget.hours * 3600 - self._elapsed())
         if budget.usd is not None:
-            bounds.append((budget.usd - self._spent()) / self._rate(budget.parallel))
+            bounds.append((budget.usd - self._spent()) / self._rate(budget.at_once))
         return max(60.0, min(bounds)) if bounds else None
 
     def _rate(self, at_once: int) -> float:
@@ -384,7 +384,7 @@ class _Run:
             if trial.state == TrialState.RUNNING and "tuning_job" not in trial.user_attrs:
                 self._create(trial, flying)
         while True:
-            while not self._is_stopped() and len(flying) < self.sweep.budget.parallel:
+            while not self._is_stopped() and len(flying) < self.sweep.budget.at_once:
                 proposal = self._next_own()
                 if proposal is None:
                     break

@@ -1,0 +1,153 @@
+"""How many trials at once: measured with real runs of the real script, told, and remembered."""
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.backends import sharing
+from tuner.backends.launching import Launcher
+from tuner.backends.sharing import NothingMeasured, Probes, candidates, measure, together
+from tuner.ledger import Ledger
+from tuner.processes import processes_of
+from tuner.run_folder import RunFolder
+from tuner.sweep import load_sweep
+
+
+def step(examples, began, ended):
+    return {"examples": examples, "began": began, "ended": ended}
+
+
+def test_runs_side_by_side_add_up_over_the_time_that_they_share():
+    fast = [step(8, 0, 1), step(8, 1, 2), step(8, 2, 3), step(8, 3, 4)]
+    slow = [step(8, 0, 2), step(8, 2, 6)]  # only a half of its second step lies within
+    assert together([fast]) == 8
+    assert together([fast, slow]) == pytest.approx((8 * 2 + 8 / 2) / 2)
+
+
+@given(st.lists(st.floats(0.01, 5), min_size=2, max_size=20), st.integers(1, 4))
+def test_equal_runs_are_as_many_times_as_fast(seconds, count):
+    ends = [sum(seconds[: i + 1]) for i in range(len(seconds))]
+    run = [step(3, a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    alone = together([run])
+    assert alone == pytest.approx(3 * (len(run) - 1) / sum(seconds[1:]))
+    assert together([run] * count) == pytest.approx(count * alone)
+
+
+def test_a_run_that_has_only_begun_says_nothing_yet():
+    assert together([[step(8, 0, 1)], [step(8, 0, 1), step(8, 1, 2)]]) == 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "most", "gpus", "found"),
+    [
+        (2, 9, 0, [1, 2]), (8, 100, 0, [1, 2, 4, 8]), (8, 3, 0, [1, 2]), (1, 9, 0, [1]),
+        (64, 100, 0, [1, 2, 4, 8, 16]), (16, 100, 2, [2, 4, 8, 16]), (16, 1, 4, [1]), (2, 9, 4, [2]),
+    ],
+)  # fmt: skip
+def test_numbers_worth_a_look(monkeypatch, cores, most, gpus, found):
+    monkeypatch.setattr(sharing, "usable_cores", lambda: cores)
+    assert list(candidates(most, gpus)) == found
+
+
+@pytest.mark.parametrize(
+    ("rates", "at_once"),
+    [({1: 30, 2: 31}, 1), ({1: 30, 2: 32, 4: 32}, 2), ({1: 30, 2: 40, 4: 50}, 4), ({1: 30, 2: None}, 1)],
+)  # fmt: skip
+def test_more_at_once_have_to_be_worth_it(monkeypatch, loaded, rates, at_once):
+    """Also where the larger number fails, as where a GPU's memory is too small for it."""
+    monkeypatch.setattr(sharing, "usable_cores", lambda: 4)
+    monkeypatch.setattr(Probes, "rate_of", lambda self, count: rates[count])
+    monkeypatch.setattr(Probes, "has_room_for", lambda self, count: True)
+    found = measure(Launcher(loaded, RunFolder(Path("nowhere"))), {}, 100, lambda: False)
+    assert found.at_once == at_once
+    assert f"{at_once} trial" in str(found)
+
+
+def test_memory_is_for_the_largest_batch(loaded):
+    probes = Probes(Launcher(loaded, RunFolder(Path("nowhere"))), {"batch_size": 8}, lambda: False)
+    assert probes.larger == 2  # the space goes up to 16
+    probes.memory, probes.room = 1e9, 7e9
+    assert probes.has_room_for(2)
+    assert not probes.has_room_for(3)
+    probes.memory, probes.gpu_memory = 0.0, 0.2
+    assert probes.has_room_for(1)
+    assert not probes.has_room_for(2)
+
+
+@pytest.fixture
+def path(tmp_path, tiny_bert, write_sweep):
+    return write_sweep(
+        name="shared", script="train_script/train.py", model=str(tiny_bert),
+        task={"name": "demo", "limit": 48}, objective={"metric": "eval_f1"},
+        space={"batch_size": {"choice": [8, 16]}, "learning_rate": {"float": [1e-4, 1e-3]}},
+        fixed={"epochs": 1, "max_length": 48, "evaluations": 1}, confirm={"top": 0},
+        budget={"trials": 2},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def loaded(path):
+    return load_sweep(path)
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    monkeypatch.setattr(sharing, "SECONDS", 0.3)
+
+
+def test_it_is_measured_told_kept_and_not_measured_again(path, tuner, tmp_path):
+    run = tmp_path / "run"
+    said = tuner("run", path, "--out", run).stdout
+    assert "looks how many trials at once are fastest here" in said
+    assert "(measured, examples a second: 1 at once " in said
+    study = Ledger.load(RunFolder(run).ledger_url()).study
+    fact = study.user_attrs["at_once"]
+    assert fact["trials"] in (1, 2)
+    assert all(rate > 0 for rate in fact["examples_per_second"].values())
+    assert len(fact["examples_per_second"]) == 2
+    assert not (run / "probe").exists()
+    assert not any(processes_of(str(run / f"probe/{n}/checkpoint")) for n in range(2))
+    assert len(list((run / "tokens").glob("*.npz"))) == 2, "training and validation texts"
+    assert "trials at once" in (run / "report.html").read_text()
+    again = tuner("run", path, "--out", run, "--set", "budget.trials=3")
+    assert "looks how many" not in again.stdout
+    assert "trial   2 finished" in again.stdout
+
+
+def test_what_cannot_be_measured_is_said_and_the_trials_tell_why(path, tuner, tmp_path):
+    text = path.read_text().replace("max_length: 48", "max_length: 48\n  precision: fp16")
+    path.write_text(text)
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "could not be measured (error: precision fp16 needs a GPU" in done.stdout
+    assert "1 trial at a time" in done.stdout
+
+
+def test_a_script_of_your_own_is_not_measured(write_sweep, tuner, tmp_path):
+    path = write_sweep(budget={"trials": 2, "parallel": "auto"})
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert "looks how many" not in done.stdout
+
+
+def test_nothing_is_left_of_a_measurement_that_is_stopped(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing, "SECONDS", 600)
+    launcher = Launcher(loaded, folder := RunFolder(tmp_path / "run"))
+    folder.path.mkdir()
+    folder.prepare_data(loaded.load_splits())
+    began = time.monotonic()
+    seen = []
+
+    def must_end():
+        seen.extend(processes_of(str(folder.path / "probe/0/checkpoint")))
+        return time.monotonic() > began + 2
+
+    with pytest.raises(NothingMeasured):
+        measure(launcher, {"batch_size": 8, "learning_rate": 1e-4}, 10, must_end)
+    launcher.close()
+    assert seen
+    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in seen)
+    assert not (folder.path / "probe").exists()
