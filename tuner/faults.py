@@ -93,6 +93,8 @@ def cross_faults(sweep: Sweep, own_script: bool) -> Iterator[tuple[Location, str
         yield ("space",), str(exc)
         return
     yield from _sampler_faults(sweep, space)
+    if sweep.search.sampler == "one_at_a_time":
+        yield from _one_at_a_time_faults(sweep, space, own_script)
     if own_script:
         yield from _own_script_faults(sweep)
         if sweep.task is not None:
@@ -124,6 +126,30 @@ def _sampler_faults(sweep: Sweep, space: SearchSpace) -> Iterator[tuple[Location
             yield place, "cmaes needs at least two parameters"
         if space.is_conditional:
             yield place, "cmaes cannot search conditional parameters"
+
+
+def _one_at_a_time_faults(
+    sweep: Sweep, space: SearchSpace, own_script: bool
+) -> Iterator[tuple[Location, str]]:
+    place = ("search", "sampler")
+    if not sweep.search.start_with_default:
+        yield ("search", "start_with_default"), "is false, but one_at_a_time changes the default"
+    if space.is_conditional:
+        yield (
+            place,
+            "one_at_a_time cannot change conditional parameters alone; write choices of one",
+        )
+    for name, parameter in space.parameters.items():
+        if not parameter.size:
+            yield ("space", name), "has endlessly many values; one_at_a_time needs step: or choice:"
+        if parameter.default is None and not own_script:
+            yield ("space", name), "needs a default: for one_at_a_time, which changes the default"
+    points = 1 + sum(parameter.size - 1 for parameter in space.parameters.values())
+    if all(p.size for p in space.parameters.values()) and points > sweep.budget.trials:
+        yield (
+            place,
+            f"one_at_a_time has {points} points, more than budget.trials {sweep.budget.trials}",
+        )
 
 
 def _own_script_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:

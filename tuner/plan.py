@@ -160,6 +160,8 @@ def trial_counts(loaded: LoadedSweep, points: Points, backend: str = "local") ->
         parts += ["1 default"] if default else []
     elif search.sampler == "grid":
         parts.append(f"{total} grid points")
+    elif search.sampler == "one_at_a_time":
+        parts.append(f"1 default + {total - 1} with one change each")
     else:
         default = int(points.default is not None)
         fill = min(points.fill, total - default)

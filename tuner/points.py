@@ -58,14 +58,15 @@ class Points:
             # As many as the first run had: a larger budget later goes to the adaptive sampler.
             noted = ledger.study.user_attrs.get("space_filling_trials")
             self.fill = noted or math.ceil(self.search.space_filling * trials)
-        self.grid = self._shuffled_grid() if self.search.sampler == "grid" else []
+        self.listed = self._listed()
+        """All points of a sampler that has them from the start"""
 
     def search_total(self) -> int:
         """How many search trials the sweep will have."""
         if self.ended_early():
             return len(self.ledger.counted("search"))
-        if self.search.sampler == "grid":
-            return min(len(self.grid), self.loaded.sweep.budget.trials)
+        if self.listed:
+            return min(len(self.listed), self.loaded.sweep.budget.trials)
         return self.loaded.sweep.budget.trials
 
     def next_search(self) -> Proposal | None:
@@ -75,10 +76,12 @@ class Points:
             return None
         number = len(self.ledger.read_trials())
         seed = self.search.seed + number
-        if self.search.sampler == "grid":
+        if self.listed:
             tried = [t.params for t in done]
-            point = next(p for p in self.grid if not any(same_point(p, t) for t in tried))
-            return self._proposal("grid", seed, point)
+            point = next(p for p in self.listed if not any(same_point(p, t) for t in tried))
+            if self.search.sampler == "grid":
+                return self._proposal("grid", seed, point)
+            return self._proposal("one at a time" if tried else "default", seed, point)
         if self.default is not None and not _count(done, "default"):
             return self._proposal("default", seed, self.default)
         if self.earlier.winner is not None and not _count(done, LAST_WINNER):
@@ -215,7 +218,11 @@ class Points:
             sobol.fast_forward(index)
         return self.space.from_unit(sobol.random(1)[0].tolist())
 
-    def _shuffled_grid(self) -> list[Point]:
+    def _listed(self) -> list[Point]:
+        if self.search.sampler == "one_at_a_time" and self.default is not None:
+            return [self.default, *self.space.one_change(self.default)]
+        if self.search.sampler != "grid":
+            return []
         points = self.space.grid()
         order = np.random.default_rng([self.search.seed, 4]).permutation(len(points))
         return [points[i] for i in order]

@@ -260,6 +260,15 @@ class SearchSpace:
             points[repr(point)] = point
         return list(points.values())
 
+    def one_change(self, base: Point) -> list[Point]:
+        """Every point that differs from `base` in the value of one parameter; needs a space without conditions."""
+        return [
+            base | {name: value}
+            for name, parameter in self.parameters.items()
+            for value in parameter.grid()
+            if value != base[name]
+        ]
+
     def holds(self, point: Mapping[str, Any]) -> bool:
         """Whether this is a point of the space, with exactly the parameters that it has there."""
         active = {name for name in self.parameters if self.is_active(name, point)}

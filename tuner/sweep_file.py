@@ -47,8 +47,8 @@ class Objective(Block):
 class Search(Block):
     """How points are chosen and hopeless trials stopped."""
 
-    sampler: Literal["tpe", "random", "qmc", "grid", "gp", "cmaes"] = "tpe"
-    """How points are chosen; `qmc` is a scrambled Sobol sequence"""
+    sampler: Literal["tpe", "random", "qmc", "grid", "one_at_a_time", "gp", "cmaes"] = "tpe"
+    """How points are chosen; `qmc` is a scrambled Sobol sequence, `one_at_a_time` the default with each of its values changed alone"""
     pruner: Literal["median", "halving", "hyperband", "none"] = "median"
     """What stops hopeless trials, at equal shares of their schedules"""
     space_filling: Annotated[float, Field(ge=0, le=1)] = 0.3

@@ -8,6 +8,7 @@ there is no data, the section is not shown.
 from types import ModuleType
 
 from reports.sections import (
+    ablation,
     budget,
     change,
     cost,
@@ -26,6 +27,6 @@ from reports.sections import (
 )
 
 SECTIONS: list[ModuleType] = [
-    summary, winner, change, sensitivity, effects, interactions, robustness, path, history, curves, parallel,
+    summary, winner, change, ablation, sensitivity, effects, interactions, robustness, path, history, curves, parallel,
     cost, budget, trials, provenance,
 ]  # fmt: skip

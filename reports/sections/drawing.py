@@ -15,7 +15,7 @@ GREY = "#7A828E"
 BAND = "rgba(0, 114, 178, 0.18)"
 SCALE = "Cividis"
 SOURCE_COLOURS = {
-    "default": RED, "space-filling": ORANGE, "random": PINK, "grid": ORANGE, "adaptive": BLUE,
+    "default": RED, "space-filling": ORANGE, "random": PINK, "grid": ORANGE, "one at a time": ORANGE, "adaptive": BLUE,
     "confirmation": GREEN,
 }  # fmt: skip
 # What the points of a picture are: status, purpose, words, colour, symbol.

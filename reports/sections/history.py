@@ -24,7 +24,7 @@ NAME, TITLE = "history", "History"
 PRUNED = "pruned (last score)"
 SYMBOLS = {
     "confirmation": "diamond", PRUNED: "triangle-down-open", "default": "star", "random": "square",
-    "space-filling": "square-open", "grid": "square-open",
+    "space-filling": "square-open", "grid": "square-open", "one at a time": "square-open",
 }  # fmt: skip
 
 

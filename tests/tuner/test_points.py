@@ -275,3 +275,20 @@ def test_a_sweep_in_which_nothing_matters_ends_early_and_says_why(write_sweep, t
     ledger.close()
     ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
     assert len(ledger.counted("search")) == len(search)
+
+
+def test_one_at_a_time_is_the_default_with_each_value_changed_alone(make):
+    space = {
+        "rate": {"choice": [1e-4, 1e-3, 1e-2], "default": 1e-4},
+        "depth": {"int": [1, 3], "default": 2},
+    }
+    points = make(
+        space=space, search={"sampler": "one_at_a_time"}, budget={"trials": 20},
+        confirm={"top": 9, "seeds": 1},
+    )  # fmt: skip
+    play(points, until_confirmed=True)
+    assert params(points)[:5] == [
+        {"rate": 1e-4, "depth": 2}, {"rate": 1e-3, "depth": 2}, {"rate": 1e-2, "depth": 2},
+        {"rate": 1e-4, "depth": 1}, {"rate": 1e-4, "depth": 3},
+    ]  # fmt: skip
+    assert chosen(points) == ["default"] + ["one at a time"] * 4 + ["confirmation"] * 5

@@ -11,11 +11,12 @@ from contextlib import contextmanager
 import optuna
 import pytest
 from optuna.storages import _CachedStorage
+from sqlalchemy import event
 
 from tests.conftest import ROOT
 from tuner.errors import LedgerAway, LedgerLost, RunFolderError
 from tuner.ledger import Ledger
-from tuner.storage import WAITING, Busy, Patience, Turn, masked
+from tuner.storage import WAITING, Busy, Patience, Turn, driver_url, masked
 
 DISTRIBUTIONS = {"a": optuna.distributions.FloatDistribution(0, 1)}
 
@@ -88,9 +89,10 @@ def test_every_call_that_optunas_cache_makes_is_one_that_waits():
         lambda ledger, trial: ledger.owner(trial),
         lambda ledger, trial: trial.report(0.5, 1),
         lambda ledger, trial: ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE),
+        lambda ledger, trial: ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, {"a": 1}),
         lambda ledger, trial: ledger.start_job({"a": 0.1}, DISTRIBUTIONS, {"training_job": "one"}),
     ],
-    ids=["set", "read", "owner", "report", "finish", "start_job"],
+    ids=["set", "read", "owner", "report", "finish", "finish with facts", "start_job"],
 )  # fmt: skip
 def test_a_database_that_went_away_and_came_back_is_waited_for(
     postgres, make_ledger, call, request
@@ -207,3 +209,35 @@ def test_an_end_that_was_told_twice_is_one_end(tmp_path):
     ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE)
     with pytest.raises(ValueError, match="Cannot tell"):
         ledger.finish(trial, None, optuna.trial.TrialState.FAIL)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_the_facts_of_an_end_are_written_together(kind, tmp_path, request, make_ledger):
+    """As Optuna writes one: new ones and changed ones, read by a study that knows nothing of us."""
+    url = (
+        request.getfixturevalue("postgres").url
+        if kind == "postgres"
+        else f"sqlite:///{tmp_path}/a.db"
+    )
+    ledger = make_ledger(url, f"facts-{kind}")
+    trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": [], "seed": 3})
+    facts = {"seed": 4, "text": "it's", "nested": {"x": [1, None, 0.1]}, "umlaut": "für"}
+    commits = []
+    event.listen(ledger.study._storage._backend.engine, "commit", commits.append)
+    ledger.study._storage._backend.set_trial_user_attrs(trial._trial_id, facts)
+    assert len(commits) == 1
+    ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, {"text": "last"})
+    (read,) = optuna.load_study(study_name=f"facts-{kind}", storage=driver_url(url)).trials
+    assert read.user_attrs == facts | {"arguments": [], "text": "last"}
+    assert read.value == 0.5
+
+
+def test_a_glance_is_one_reading(tmp_path, make_ledger):
+    ledger = make_ledger(f"sqlite:///{tmp_path}/a.db", "glance")
+    trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
+    with ledger.glance():
+        ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE)
+        with ledger.glance():
+            assert not ledger.best_first()
+        assert len(ledger.in_flight()) == 1
+    assert len(ledger.best_first()) == 1

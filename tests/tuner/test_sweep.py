@@ -83,6 +83,10 @@ budget: {trials: "24"}
         ("search.sampler=tpr", "'tpr' is unknown; known: 'tpe'"),
         ("search.sampler=grid", "space.learning_rate has endlessly many values"),
         ("search.sampler=cmaes", "cmaes searches float and int only"),
+        ("search.sampler=one_at_a_time", "learning_rate has endlessly many values; one_at_a_time"),
+        ("search={sampler: one_at_a_time, start_with_default: false}", "changes the default"),
+        ("budget.parallel=0", "budget.parallel 0 is neither a whole number from 1 up nor auto"),
+        ("budget.parallel=two", "'two' is neither a whole number from 1 up nor auto"),
         ("name=a/b", "name 'a/b' may hold only letters"),
         ("sagemaker.usd_per_hour=-1", "-1 is neither a price above 0 nor prices by instance type"),
         ("sagemaker.instance_type=5", "5 is neither an instance type nor a list of them"),
@@ -125,6 +129,8 @@ def test_grid_larger_than_the_budget_is_refused(faults):
     text = GOOD.replace("{float: [1e-5, 1.0e-4], scale: log}", "{choice: [1e-5, 3e-5, 1e-4]}")
     found = faults(text, "search.sampler=grid", "budget.trials=5")
     assert found == ["--set search.sampler the grid has 6 points, more than budget.trials 5"]
+    found = faults(text, "search.sampler=one_at_a_time", "budget.trials=2")
+    assert found == ["--set search.sampler one_at_a_time has 4 points, more than budget.trials 2"]
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def _choice_problems(loaded: LoadedSweep, name: str) -> Iterator[str]:
 def _search_problems(loaded: LoadedSweep) -> Iterator[str]:
     search, block, budget = loaded.sweep.search, loaded.sweep.sagemaker, loaded.sweep.budget
     plan = plan_of(loaded, budget.trials)
-    if block.strategy is None and search.sampler in ("qmc", "cmaes"):
+    if block.strategy is None and search.sampler in ("qmc", "cmaes", "one_at_a_time"):
         yield (
             f"search.sampler {search.sampler} has no counterpart in AMT; "
             "name one with sagemaker.strategy: bayesian or random"

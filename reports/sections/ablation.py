@@ -1,0 +1,208 @@
+"""One change at a time: what each value of each hyperparameter does to the default, on its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+import plotly.graph_objects as go
+
+from reports.sections.drawing import (
+    BLUE,
+    GREY,
+    Drawing,
+    FigureView,
+    TableView,
+    literal,
+    styled,
+)
+from reports.sensitivity.difference import difference
+from reports.sensitivity.result import Analysis
+from reports.sensitivity.seed_noise import seed_noise
+from reports.trials import TrialRow, TrialTable
+from reports.winner import confirmed_scores
+from reports.wording import counted, gap, listed, score, shown, spread
+
+NAME, TITLE = "ablation", "One change at a time"
+FEWEST = 2
+LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A configuration that differs from the default in one value, and its scores."""
+
+    trial: TrialRow
+    parameter: str
+    runs: list[float]
+    seconds: list[float]
+
+
+def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
+    """Each change with its gain over the default (more is better, also of a metric to minimise).
+
+    Nothing where fewer than two changes ran, or none ran twice. The gains are differences of means over seeds with Student's interval, the seed noise taken from all
+    of these configurations. A change is `better` or `worse` where an interval holds that is widened for
+    all changes together (Bonferroni).
+    """
+    default = next((t for t in table.finished("search") if t.chosen_by == "default"), None)
+    if default is None:
+        return {}
+    changed = [t for t in table.finished("search") if _changed(t.params, default.params)]
+    fresh = confirmed_scores(table)
+    # Where all ran again, no score had a part in what did: then the search's runs count as well.
+    everywhere = all(t.number in fresh for t in [default, *changed])
+    changes = [
+        _Change(t, _changed(t.params, default.params), _runs(t, fresh, everywhere), _seconds(table, t))
+        for t in changed
+    ]  # fmt: skip
+    own = [*fresh.get(default.number, {}).values(), *_own(default)]
+    noise = seed_noise([own, *(change.runs for change in changes)])
+    if len(changes) < FEWEST or noise is None:
+        return {}
+    sign = 1.0 if table.maximize else -1.0
+    rows = []
+    for change in changes:
+        scores, others = _signed(sign, change.runs), [c.runs for c in changes if c is not change]
+        gain, surely = (
+            difference(scores, _signed(sign, own), level, others)
+            for level in (LEVEL, 1 - (1 - LEVEL) / len(changes))
+        )
+        assert gain is not None
+        assert surely is not None
+        verdict = "better" if surely.low > 0 else "worse" if surely.high < 0 else "cannot tell"
+        rows.append({
+            "trial": change.trial.number, "parameter": change.parameter,
+            "before": default.params[change.parameter], "after": change.trial.params[change.parameter],
+            "runs": change.runs, "gain": vars(gain), "verdict": verdict,
+            "times_as_long": _ratio(change.seconds, _seconds(table, default)),
+        })  # fmt: skip
+    rows.sort(key=lambda row: -row["gain"]["estimate"])
+    return {
+        "metric": table.metric, "maximize": table.maximize, "default": default.number,
+        "default_runs": own, "noise": vars(noise), "all_ran_again": everywhere, "changes": rows,
+        "pruned": _pruned(table, default),
+    }  # fmt: skip
+
+
+def _changed(params: Mapping[str, Any], default: Mapping[str, Any]) -> str:
+    """The one parameter in which a configuration differs; empty where there is not exactly one."""
+    if params.keys() != default.keys():
+        return ""
+    different = [name for name, value in params.items() if value != default[name]]
+    return different[0] if len(different) == 1 else ""
+
+
+def _signed(sign: float, scores: list[float]) -> list[float]:
+    """Scores of which more is better."""
+    return [sign * each for each in scores]
+
+
+def _own(trial: TrialRow) -> list[float]:
+    return [trial.objective] if trial.objective is not None else []
+
+
+def _runs(
+    trial: TrialRow, fresh: Mapping[int, Mapping[int, float]], everywhere: bool
+) -> list[float]:
+    """The scores that count: of some chosen for their search score, not that one."""
+    again = list(fresh.get(trial.number, {}).values())
+    return [*again, *_own(trial)] if everywhere or not again else again
+
+
+def _seconds(table: TrialTable, trial: TrialRow) -> list[float]:
+    return [
+        t.wall_seconds for t in table.finished()
+        if t.wall_seconds and trial.number in (t.number, t.confirms)
+    ]  # fmt: skip
+
+
+def _ratio(seconds: list[float], of_default: list[float]) -> float | None:
+    return mean(seconds) / mean(of_default) if seconds and of_default else None
+
+
+def _pruned(table: TrialTable, default: TrialRow) -> list[str]:
+    """Changes that were stopped early, and so have no row."""
+    return [
+        f"{name} = {shown(t.params[name])}"
+        for t in table.trials
+        if t.status == "pruned" and t.purpose == "search" and (name := _changed(t.params, default.params))
+    ]  # fmt: skip
+
+
+def draw(data: dict[str, Any]) -> Drawing:
+    """A point with its interval per change, the best on top, and all of it as a table."""
+    rows = data["changes"]
+    labels = [
+        f"{literal(r['parameter'])}: {literal(shown(r['before']))} → {literal(shown(r['after']))}"
+        for r in rows
+    ]
+    gains = [r["gain"] for r in rows]
+    figure = go.Figure(
+        go.Scatter(
+            x=[g["estimate"] for g in gains], y=labels, mode="markers", name="gain",
+            marker={"size": 9, "color": [GREY if r["verdict"] == "cannot tell" else BLUE for r in rows]},
+            error_x={
+                "type": "data", "symmetric": False, "thickness": 1.5, "color": GREY,
+                "array": [g["high"] - g["estimate"] for g in gains],
+                "arrayminus": [g["estimate"] - g["low"] for g in gains],
+            },
+            hovertemplate="%{y}<br>%{x:.4f}<extra></extra>",
+        )
+    )  # fmt: skip
+    styled(figure, 120 + 26 * len(rows))
+    figure.add_vline(x=0, line={"color": GREY, "dash": "dot"})
+    figure.update_xaxes(title=f"gain in {literal(data['metric'])} (right of 0 is better)")
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    runs = sum(len(r["runs"]) for r in rows) + len(data["default_runs"])
+    description = (
+        f"The gain of {counted(len(rows), 'single change')} of the default configuration with 90% intervals, "
+        f"from {counted(runs, 'run')}; blue where it is surely better or worse."
+    )
+    return Drawing(_sentences(data), [FigureView(figure, description, _table(data))])
+
+
+def _sentences(data: dict[str, Any]) -> list[str]:
+    rows, noise = data["changes"], data["noise"]
+    found = {
+        verdict: [_named(r) for r in rows if r["verdict"] == verdict]
+        for verdict in ("better", "worse")
+    }
+    sentences = [
+        f"Each row changes one value of the default configuration (trial {data['default']}, "
+        f"{spread(data['default_runs'])} over {counted(len(data['default_runs']), 'run')}) and nothing else. "
+        f"From seed to seed one configuration varies by {score(noise['estimate'])} (standard deviation)."
+    ]
+    for verdict, names in found.items():
+        some = listed(names) if names else "none of them"
+        sentences.append(f"Surely {verdict} than the default: {some}.")
+    sentences.append(
+        f"Of {len(rows)} intervals of 90% about {max(1, round(0.1 * len(rows)))} may miss the truth by chance, so a change is called better or "
+        "worse only where an interval widened for all of them together leaves 0 out. What gains alone "
+        "need not gain together: run what is promising as one configuration."
+    )
+    if not data["all_ran_again"]:
+        sentences.append(
+            "Not all of these configurations ran again on fresh seeds (confirm.top); those that did were "
+            "chosen for their score in the search, so that one is left out of theirs."
+        )
+    if data["pruned"]:
+        sentences.append(
+            f"Stopped early, and so without a row: {listed(data['pruned'])} (search.pruner: none runs all to their end)."
+        )
+    return sentences
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['parameter']} = {shown(row['after'])}"
+
+
+def _table(data: dict[str, Any]) -> TableView:
+    rows = [
+        (r["trial"], r["parameter"], shown(r["before"]), shown(r["after"]), len(r["runs"]), spread(r["runs"]),
+         gap(r["gain"]), r["verdict"], f"{r['times_as_long']:.2f}" if r["times_as_long"] else "")
+        for r in data["changes"]
+    ]  # fmt: skip
+    headers = ("trial", "changed", "default", "to", "runs", f"{data['metric']}, mean ± sd",
+               "gain over the default (90% interval)", "taken together", "times as long")  # fmt: skip
+    return TableView("One change of the default at a time", headers, rows)
