@@ -46,6 +46,8 @@ bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usu
 	$(BIN)/python bench/sweeps.py $(if $(MRPC),--data $(MRPC))
 	$(BIN)/python bench/gpu.py
 	$(BIN)/python bench/trial.py
+	$(BIN)/python bench/growth.py
+	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/report_page.py
 
 calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's intervals hold (an hour)

@@ -6,49 +6,21 @@ MRPC's number of pairs and lengths, random words. Says so where there is no GPU.
 import json
 import sys
 import time
+from pathlib import Path
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification
 
-from train_script.packed import PackedBert, pack
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-PAIRS, BATCHES = 3668, (16, 32)
+from steps import WAYS, Rows, make_model, make_step, rows_of
 
-
-def rows_of(count: int) -> list[dict[str, list[int]]]:
-    """Random tokens with lengths as MRPC's: 53 on average, 20 to 103."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = torch.normal(53.0, 13.0, (count,), generator=generator).round().clamp(20, 103)
-    return [
-        {"input_ids": torch.randint(5, 30_000, (int(n),), generator=generator).tolist()}
-        for n in lengths
-    ]
+PAIRS, BATCHES, MOST = 3668, (16, 32), 128
 
 
-def epoch(
-    model: torch.nn.Module, rows: list[dict[str, list[int]]], size: int, packed: bool
-) -> float:
+def epoch(way: str, rows: Rows, size: int) -> float:
     """Seconds of one epoch in bf16, after a few steps to warm up."""
-    forward = PackedBert(model).train() if packed else model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-5, fused=True)
-    labels = torch.zeros(size, dtype=torch.long, device="cuda")
+    step = make_step(make_model().cuda(), way, MOST, bf16=True)
     batches = [rows[i : i + size] for i in range(0, len(rows) - size + 1, size)]
-
-    def step(batch: list[dict[str, list[int]]]) -> None:
-        with torch.autocast("cuda", torch.bfloat16):
-            if packed:
-                logits = forward(pack(batch).to(torch.device("cuda")))
-            else:
-                longest = max(len(row["input_ids"]) for row in batch)
-                ids = [row["input_ids"] + [0] * (longest - len(row["input_ids"])) for row in batch]
-                ids_BT = torch.tensor(ids, device="cuda")
-                logits = forward(input_ids=ids_BT, attention_mask=(ids_BT > 0).long()).logits
-        loss = torch.nn.functional.cross_entropy(logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
     for batch in batches[:10]:
         step(batch)
     torch.cuda.synchronize()
@@ -64,17 +36,14 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("There is no GPU here, so nothing was measured.")
         return
-    rows = rows_of(PAIRS)
-    model = BertForSequenceClassification(BertConfig(vocab_size=30_522)).cuda()
+    rows = rows_of(PAIRS, most=MOST)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, BERT-base, bf16\n")
-    print("| batch | padded s an epoch | packed s an epoch |")
-    print("| --- | --- | --- |")
+    print(f"| batch | {' | '.join(f'{way}, s an epoch' for way in WAYS)} |")
+    print(f"| --- |{' --- |' * len(WAYS)}")
     found = {}
     for size in BATCHES:
-        found[size] = [
-            min(epoch(model, rows, size, packed) for _ in range(2)) for packed in (False, True)
-        ]
-        print(f"| {size} | {found[size][0]:.2f} | {found[size][1]:.2f} |")
+        found[size] = [min(epoch(way, rows, size) for _ in range(2)) for way in WAYS]
+        print(f"| {size} | {' | '.join(f'{seconds:.2f}' for seconds in found[size])} |")
     print(json.dumps(found), file=sys.stderr)
 
 

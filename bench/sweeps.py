@@ -137,15 +137,18 @@ def by_tuner(arena: Arena) -> list[dict[str, float]]:
         "space": {name: {"choice": sorted({p[name] for p in arena.points})} for name in GRID},
         "fixed": {"epochs": 1, "evaluations": 1, "precision": "auto", "max_length": 128},
         "search": {"sampler": "grid", "pruner": "none"}, "confirm": {"top": 0},
-        "budget": {"trials": len(arena.points), "parallel": min(2, os.cpu_count() or 1)},
+        "budget": {"trials": len(arena.points)},
     }  # fmt: skip
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump(sweep))
     _said([sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(folder / "run")])
+    at_once = json.loads((folder / "run/report.json").read_text())["sections"]["provenance"][
+        "at_once"
+    ]
     found = []
     for log in sorted((folder / "run/trials").glob("*/stdout.log")):
         last = json.loads(log.read_text().splitlines()[-1])
-        found.append({"accuracy": last["eval_accuracy"], **last})
+        found.append({"accuracy": last["eval_accuracy"], "at_once": at_once["trials"], **last})
     return found
 
 
@@ -238,12 +241,12 @@ def table(found: dict[str, list[dict[str, Any]]], examples: int, trials: int, to
     trial = [t for run in found["(d) tuner run"] for t in run["trials"]]
     loop = sum(t["train_seconds"] for t in trial)
     rate = examples * len(found["(d) tuner run"]) * tokens * FLOPS_A_TOKEN / loop / 1e9
-    at_once = min(2, os.cpu_count() or 1)
+    at_once = mean(t["at_once"] for t in trial)
     peak = median(run["gemm"] for runs in found.values() for run in runs)
     later = [t["start_seconds"] + t["save_seconds"] for t in trial[1:]]
     lines += [
         "",
-        f"{trials} configurations, {examples // trials} pairs, {tokens:.0f} tokens a pair. In (d)'s training "
+        f"{trials} configurations, {examples // trials} pairs, {tokens:.0f} tokens a pair; (d) chose {at_once:g} at once. In its training "
         f"steps {rate * at_once:.0f} GFLOP/s of weights times tokens are useful, {rate * at_once / peak:.0%} of "
         f"what the machine multiplies at these shapes; a trial after the first needs {median(later):.2f} s to "
         "start and to save its model.",

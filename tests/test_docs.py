@@ -71,6 +71,8 @@ def shell(command, folder):
     words = shlex.split(command)
     if words[:2] == ["tuner", "run"] or words[:3] == ["tuner", "schedule", "once"]:
         words += [word for setting in SHORT for word in ("--set", setting)]
+        if "sweeps/choices.yaml" in words:  # all changes, or none
+            words += ["--set", "space={schedule: {choice: [linear, cosine]}}"]
     if words[:2] == ["python", "train_script/train.py"] and "--help" not in words:
         words += ["--train_limit", "32", "--epochs", "1", "--max_length", "16"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
