@@ -54,15 +54,20 @@ def test_numbers_worth_a_look(monkeypatch, cores, most, gpus, found):
 
 
 @pytest.mark.parametrize(
-    ("rates", "at_once"),
-    [({1: 30, 2: 31}, 1), ({1: 30, 2: 32, 4: 32}, 2), ({1: 30, 2: 40, 4: 50}, 4), ({1: 30, 2: None}, 1)],
+    ("rates", "at_once", "gpus"),
+    [
+        ({1: 30, 2: 31}, 1, 0), ({1: 30, 2: 32, 4: 32}, 2, 0), ({1: 30, 2: 40, 4: 50}, 4, 0),
+        ({1: 30, 2: None}, 1, 0), ({2: 60, 4: 70}, 4, 2), ({2: 60, 4: 60}, 2, 2),
+    ],
 )  # fmt: skip
-def test_more_at_once_have_to_be_worth_it(monkeypatch, loaded, rates, at_once):
+def test_more_at_once_have_to_be_worth_it(monkeypatch, loaded, rates, at_once, gpus):
     """Also where the larger number fails, as where a GPU's memory is too small for it."""
     monkeypatch.setattr(sharing, "usable_cores", lambda: 4)
     monkeypatch.setattr(Probes, "rate_of", lambda self, count: rates[count])
     monkeypatch.setattr(Probes, "has_room_for", lambda self, count: True)
-    found = measure(Launcher(loaded, RunFolder(Path("nowhere"))), {}, 100, lambda: False)
+    launcher = Launcher(loaded, RunFolder(Path("nowhere")))
+    launcher.gpus.extend("01"[:gpus])
+    found = measure(launcher, {}, 100, lambda: False)
     assert found.at_once == at_once
     assert f"{at_once} trial" in str(found)
 

@@ -80,10 +80,10 @@ def measure(launcher: Launcher, point: Point, most: int, must_end: Callable[[], 
             return Sharing(fault=probes.fault or "it took too long")
         if rate is None:
             break
-        rates[count] = rate
-        if count > 1 and rate < WORTH * rates[best]:
+        if rates and rate < WORTH * rates[best]:
+            rates[count] = rate
             break
-        best = count
+        rates[count], best = rate, count
     return Sharing(best, rates)
 
 
