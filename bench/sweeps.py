@@ -142,13 +142,12 @@ def by_tuner(arena: Arena) -> list[dict[str, float]]:
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump(sweep))
     _said([sys.executable, "-m", "tuner.cli", "run", str(path), "--out", str(folder / "run")])
-    at_once = json.loads((folder / "run/report.json").read_text())["sections"]["provenance"][
-        "at_once"
-    ]
+    facts = json.loads((folder / "run/report.json").read_text())["sections"]["provenance"]
+    at_once = max((here["trials"] for here in facts.get("at_once", {}).values()), default=1)
     found = []
     for log in sorted((folder / "run/trials").glob("*/stdout.log")):
         last = json.loads(log.read_text().splitlines()[-1])
-        found.append({"accuracy": last["eval_accuracy"], "at_once": at_once["trials"], **last})
+        found.append({"accuracy": last["eval_accuracy"], "at_once": at_once, **last})
     return found
 
 

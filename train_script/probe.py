@@ -1,8 +1,8 @@
 """How fast a run goes here: trains without end and tells each step on stdout, as a JSON line.
 
 `python probe.py ARGUMENTS`, those of train.py. Each line has the step's `examples`, when it `began` and
-`ended` (seconds of the system's monotonic clock), and on a GPU the `gpu_bytes` it holds and the `gpu_room` of all. Writes
-no file and ends when it is killed: whoever wants to know how runs share this machine starts several.
+`ended` (seconds of the system's monotonic clock), and on a GPU the `gpu_bytes` it holds and the `gpu_room` that it could. Saves
+nothing and ends when it is killed: whoever wants to know how runs share this machine starts several.
 """
 
 import sys
@@ -34,8 +34,8 @@ def run(arguments: list[str]) -> None:
         line = {"examples": examples, "began": began, "ended": ended}
         if fit.device.type == "cuda":
             line |= {
-                "gpu_bytes": torch.cuda.memory_reserved(),
-                "gpu_room": torch.cuda.mem_get_info()[1],
+                "gpu_bytes": (held := torch.cuda.memory_reserved()),
+                "gpu_room": held + torch.cuda.mem_get_info()[0],
             }
         print(json.dumps(line), flush=True)
         began = ended

@@ -1,4 +1,4 @@
-"""Texts as tokens, kept on disk under the hash of all that they come from, where $TOKENS_DIR names a folder."""
+"""Texts as tokens, kept on disk under the hash of all that they come from, where $TUNER_TOKENS names a folder."""
 
 import hashlib
 import json
@@ -13,17 +13,19 @@ import numpy as np
 
 Texts = Sequence[tuple[str, ...]]
 Tokens = dict[str, list[int]]
+FORMAT = 1
+"""Of the files"""
 
 
 def tokens_of(tokenizer: Any, texts: Texts, max_length: int) -> list[Tokens]:
     """Each text's (or pair's) tokens, cut to `max_length`: read where they are kept, else made and kept."""
-    folder = os.environ.get("TOKENS_DIR")
+    folder = os.environ.get("TUNER_TOKENS")
     if not folder or not getattr(tokenizer, "is_fast", False):
         return tokenize(tokenizer, texts, max_length)
     path = Path(folder) / f"{_name(tokenizer, texts, max_length)}.npz"
     try:
         return _read(path)
-    except (OSError, ValueError, KeyError, BadZipFile):  # not there, or cut off
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):  # not there, or cut off
         made = tokenize(tokenizer, texts, max_length)
     _keep(path, made)
     return made
@@ -43,7 +45,8 @@ def _name(tokenizer: Any, texts: Texts, max_length: int) -> str:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     for of_last_call in ("truncation", "padding"):
         state.pop(of_last_call, None)
-    return hashlib.sha256(json.dumps([state, max_length, texts]).encode()).hexdigest()
+    more = [tokenizer.model_input_names, tokenizer.truncation_side, max_length, FORMAT]
+    return hashlib.sha256(json.dumps([state, more, texts]).encode()).hexdigest()
 
 
 def _read(path: Path) -> list[Tokens]:

@@ -59,14 +59,15 @@ def work(
     from tuner.backends import BACKENDS, Outcome
     from tuner.estimate import compared_with_truth
     from tuner.plan import trial_counts
-    from tuner.points import Points
+    from tuner.points import ALL_LISTED, Points
     from tuner.progress import make_view
     from tuner.workers import at_work_here
 
     facts = folder.prepare_data(splits)
     ledger = _open_ledger(folder, loaded, facts)
     # AMT learns from earlier tuning jobs of its own: sagemaker.warm_start.
-    if warm is not None and loaded.sweep.backend == "local" and not ledger.read_trials():
+    learns = loaded.sweep.backend == "local" and loaded.sweep.search.sampler not in ALL_LISTED
+    if warm is not None and learns and not ledger.read_trials():
         ledger.set("warm", warm)
     view = make_view()
     try:

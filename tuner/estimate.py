@@ -4,6 +4,7 @@ Trials of this sweep where there are enough, else those of the newest run beside
 task, model and number of trials at once. Without either nothing is known, and that is said.
 """
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,8 +104,8 @@ def beforehand(
                 source += f", with {growth:.3g} times as many examples"
             settled = loaded
             if loaded.sweep.budget.parallel == "auto":
-                measured = ledger.study.user_attrs.get("at_once")
-                settled = loaded.at_once(int((measured or {}).get("trials", 1)))
+                measured = ledger.study.user_attrs.get("at_once") or {}
+                settled = loaded.at_once(int(measured.get(platform.node(), {}).get("trials", 1)))
             return _estimate(settled, [growth * each for each in seconds], trials, source)
     return None
 

@@ -134,6 +134,8 @@ def _one_at_a_time_faults(
     place = ("search", "sampler")
     if not sweep.search.start_with_default:
         yield ("search", "start_with_default"), "is false, but one_at_a_time changes the default"
+    if sweep.budget.stop_early:
+        yield ("budget", "stop_early"), "would end one_at_a_time before every change has run"
     if space.is_conditional:
         yield (
             place,

@@ -12,10 +12,39 @@ from typing import Any
 
 import psutil
 
+CGROUP = Path("/sys/fs/cgroup")
+"""The limits of our container, where there is one"""
+
 
 def usable_cores() -> int:
     """Cores that this process may use (a container may have fewer than the machine)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        numbers = [number for file in files for number in _limits(file)]
+        if len(numbers) == 2 and numbers[0] > 0:
+            own = min(own, max(1, round(numbers[0] / numbers[1])))
+    return own
+
+
+def free_memory() -> float:
+    """Bytes that more processes can have, within the limits of a container."""
+    free = float(psutil.virtual_memory().available)
+    for most, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        limit, now = _limits(most), _limits(used)
+        if limit and now:
+            free = min(free, limit[0] - now[0])
+    return free
+
+
+def _limits(name: str) -> list[float]:
+    """The numbers in one of the container's files; empty where it has none or no limit."""
+    try:
+        return [float(word) for word in (CGROUP / name).read_text().split()]
+    except (OSError, ValueError):  # "max": no limit
+        return []
 
 
 def gpu_names() -> list[str]:

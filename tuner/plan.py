@@ -12,6 +12,7 @@ from rich.text import Text
 from train_script.tasks import Splits
 from tuner.aws import limits, request
 from tuner.backends.launching import threads_of
+from tuner.backends.sharing import candidates
 from tuner.estimate import beforehand
 from tuner.machine import gpu_names, usable_cores
 from tuner.points import Points
@@ -70,7 +71,7 @@ def _facts(
         label = "trials" if len(backends) == 1 else f"trials, {WHERE[backend]}"
         facts.add_row(label, trial_counts(loaded, points, backend))
     if "local" in backends:
-        facts.add_row("at once, here", _at_once(loaded))
+        facts.add_row("at once, here", _at_once(loaded, points))
     if "sagemaker" in backends:
         block = sweep.sagemaker
         machines = f"{block.instance_count} x {' or '.join(block.instance_types)}"
@@ -91,11 +92,14 @@ def _facts(
     return facts
 
 
-def _at_once(loaded: LoadedSweep) -> str:
+def _at_once(loaded: LoadedSweep, points: Points) -> str:
     """Trials at once on this machine, and what each has of it."""
     budget, cores, gpus = loaded.sweep.budget, usable_cores(), len(gpu_names())
     if budget.parallel == "auto" and loaded.uses_own_script and cores > 1:
-        return f"measured at the start, from 1 with {cores} cores to {cores} with one each"
+        numbers = [str(n) for n in candidates(all_trials(loaded, points), gpus)]
+        return f"{' or '.join(numbers)}, measured at the start" + (
+            f", on {gpus} GPU(s)" if gpus else ""
+        )
     text = f"{budget.at_once}, each with {threads_of(budget.at_once)} of {cores} cores"
     return text + (f", round robin on {gpus} GPU(s)" if gpus else "")
 

@@ -19,6 +19,8 @@ from tuner.space import Point, SearchSpace
 from tuner.sweep import LoadedSweep
 
 LAST_WINNER = "last winner"
+ALL_LISTED = ("grid", "one_at_a_time")
+"""Samplers that have all their points from the start, and learn from no trial"""
 ENDED = "search_ended"
 """The fact of the study that the search has ended before its budget, and why"""
 Judge = Callable[[optuna.Study], Mapping[str, Any] | None]

@@ -147,7 +147,9 @@ class TrialProcess:
         for process in left:
             with suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(left, timeout=5)  # whoever goes on with this trial is alone
+        until = time.monotonic() + 5.0
+        while any(map(_is_there, left)) and time.monotonic() < until:
+            time.sleep(0.01)  # whoever goes on with this trial is alone
         for reader in readers:
             reader.join(timeout=5)
         self.events.put(Event(self.number, exit_status=status))

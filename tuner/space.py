@@ -177,9 +177,12 @@ class Parameter(Block):
         return [self._at(index) for index in range(min(self.size, most or self.size))]
 
     def nearest(self, wanted: Scalar) -> Scalar:
-        """The value nearest to `wanted`; for a choice that is not offered, the first."""
+        """The value nearest to `wanted`; for a choice that is not offered, the first.
+
+        Of a choice as it is offered: 1 where 1 is and 1.0 was wanted, as Optuna will give it back.
+        """
         if self.choice is not None:
-            return wanted if wanted in self.choice else self.choice[0]
+            return next((option for option in self.choice if option == wanted), self.choice[0])
         low, high = self.bounds
         value = min(max(float(wanted), low), high)
         if not self.size:

@@ -74,7 +74,7 @@ class Budget(Block):
     trials: Annotated[int, Field(ge=1)] = 20
     """Trials of search; confirmation comes on top, and `tuner plan` says how many in all"""
     parallel: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Trials at once; the cores are divided between them. `auto` measures at the start what is fastest here"""
+    """Trials at once; the cores are divided between them. `auto` measures at the start what is fastest here, and is 1 on SageMaker"""
     hours: Annotated[float, Field(gt=0)] | None = None
     """A hard cap on the time on the clock; trials in flight are stopped and can go on later"""
     usd: Annotated[float, Field(gt=0)] | None = None

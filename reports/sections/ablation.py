@@ -30,42 +30,51 @@ LEVEL = 0.9
 
 @dataclass(frozen=True)
 class _Change:
-    """A configuration that differs from the default in one value, and its scores."""
+    """A configuration that differs from the default in one value: its search trials, its fresh scores."""
 
-    trial: TrialRow
     parameter: str
-    runs: list[float]
-    seconds: list[float]
+    searched: list[TrialRow]
+    fresh: list[float]
+
+    @property
+    def trial(self) -> TrialRow:
+        """The first of its trials, by which it is named."""
+        return self.searched[0]
+
+    def runs(self, is_unselected: bool) -> list[float]:
+        """The scores that count: where some were chosen for their search score, not that one."""
+        found = [t.objective for t in self.searched if t.objective is not None]
+        return [*self.fresh, *found] if is_unselected or not self.fresh else self.fresh
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """Each change with its gain over the default (more is better, also of a metric to minimise).
 
-    Nothing where fewer than two changes ran, or none ran twice. The gains are differences of means over seeds with Student's interval, the seed noise taken from all
-    of these configurations. A change is `better` or `worse` where an interval holds that is widened for
+    Nothing where fewer than two changes ran, or none ran twice. The gains are differences of means over
+    seeds with Student's interval, the seed noise taken from all of these configurations. A change is `better` or `worse` where an interval holds that is widened for
     all changes together (Bonferroni).
     """
     default = next((t for t in table.finished("search") if t.chosen_by == "default"), None)
     if default is None:
         return {}
-    changed = [t for t in table.finished("search") if _changed(t.params, default.params)]
-    fresh = confirmed_scores(table)
-    # Where all ran again, no score had a part in what did: then the search's runs count as well.
-    everywhere = all(t.number in fresh for t in [default, *changed])
-    changes = [
-        _Change(t, _changed(t.params, default.params), _runs(t, fresh, everywhere), _seconds(table, t))
-        for t in changed
-    ]  # fmt: skip
+    changes, fresh, pruned = (
+        _changes(table, default),
+        confirmed_scores(table),
+        _pruned(table, default),
+    )
+    # Where all ran to their end and ran again, no score had a part in what did.
+    is_unselected = not pruned and default.number in fresh and all(c.fresh for c in changes)
+    runs = [change.runs(is_unselected) for change in changes]
     own = [*fresh.get(default.number, {}).values(), *_own(default)]
-    noise = seed_noise([own, *(change.runs for change in changes)])
+    noise = seed_noise([own, *runs])
     if len(changes) < FEWEST or noise is None:
         return {}
     sign = 1.0 if table.maximize else -1.0
     rows = []
-    for change in changes:
-        scores, others = _signed(sign, change.runs), [c.runs for c in changes if c is not change]
+    for i, change in enumerate(changes):
+        scores, others = [sign * x for x in runs[i]], [*runs[:i], *runs[i + 1 :]]
         gain, surely = (
-            difference(scores, _signed(sign, own), level, others)
+            difference(scores, [sign * x for x in own], level, others)
             for level in (LEVEL, 1 - (1 - LEVEL) / len(changes))
         )
         assert gain is not None
@@ -74,14 +83,14 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         rows.append({
             "trial": change.trial.number, "parameter": change.parameter,
             "before": default.params[change.parameter], "after": change.trial.params[change.parameter],
-            "runs": change.runs, "gain": vars(gain), "verdict": verdict,
-            "times_as_long": _ratio(change.seconds, _seconds(table, default)),
+            "runs": runs[i], "gain": vars(gain), "verdict": verdict,
+            "times_as_long": _ratio(_seconds(table, change.searched), _seconds(table, [default])),
         })  # fmt: skip
     rows.sort(key=lambda row: -row["gain"]["estimate"])
     return {
         "metric": table.metric, "maximize": table.maximize, "default": default.number,
-        "default_runs": own, "noise": vars(noise), "all_ran_again": everywhere, "changes": rows,
-        "pruned": _pruned(table, default),
+        "default_runs": own, "noise": vars(noise), "unselected": is_unselected, "changes": rows,
+        "pruned": pruned,
     }  # fmt: skip
 
 
@@ -93,27 +102,29 @@ def _changed(params: Mapping[str, Any], default: Mapping[str, Any]) -> str:
     return different[0] if len(different) == 1 else ""
 
 
-def _signed(sign: float, scores: list[float]) -> list[float]:
-    """Scores of which more is better."""
-    return [sign * each for each in scores]
+def _changes(table: TrialTable, default: TrialRow) -> list[_Change]:
+    """Every single change that finished, each once."""
+    found: dict[tuple[str, str], list[TrialRow]] = {}
+    for t in table.finished("search"):
+        if name := _changed(t.params, default.params):
+            found.setdefault((name, repr(t.params[name])), []).append(t)
+    fresh = confirmed_scores(table)
+    return [
+        _Change(name, trials, [score for t in trials for score in fresh.get(t.number, {}).values()])
+        for (name, _), trials in found.items()
+    ]  # fmt: skip
 
 
 def _own(trial: TrialRow) -> list[float]:
     return [trial.objective] if trial.objective is not None else []
 
 
-def _runs(
-    trial: TrialRow, fresh: Mapping[int, Mapping[int, float]], everywhere: bool
-) -> list[float]:
-    """The scores that count: of some chosen for their search score, not that one."""
-    again = list(fresh.get(trial.number, {}).values())
-    return [*again, *_own(trial)] if everywhere or not again else again
-
-
-def _seconds(table: TrialTable, trial: TrialRow) -> list[float]:
+def _seconds(table: TrialTable, trials: list[TrialRow]) -> list[float]:
+    """What the runs of a configuration took."""
+    numbers = {t.number for t in trials}
     return [
         t.wall_seconds for t in table.finished()
-        if t.wall_seconds and trial.number in (t.number, t.confirms)
+        if t.wall_seconds and numbers & {t.number, t.confirms}
     ]  # fmt: skip
 
 
@@ -181,10 +192,11 @@ def _sentences(data: dict[str, Any]) -> list[str]:
         "worse only where an interval widened for all of them together leaves 0 out. What gains alone "
         "need not gain together: run what is promising as one configuration."
     )
-    if not data["all_ran_again"]:
+    if not data["unselected"]:
         sentences.append(
-            "Not all of these configurations ran again on fresh seeds (confirm.top); those that did were "
-            "chosen for their score in the search, so that one is left out of theirs."
+            "Not all of the changes ran to their end and again on fresh seeds (confirm.top). Of those that did "
+            "the score of the search had a part in it, and is left out; the others have only that "
+            "one, which is on the low side for having been left behind."
         )
     if data["pruned"]:
         sentences.append(

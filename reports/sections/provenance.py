@@ -7,7 +7,7 @@ from typing import Any
 from reports.sections.drawing import Drawing, TableView
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
-from reports.wording import counted, dollars
+from reports.wording import counted, dollars, shown
 
 NAME, TITLE = "provenance", "Where this comes from"
 MOST_SEEDS = 50
@@ -81,20 +81,22 @@ def draw(data: dict[str, Any]) -> Drawing:
                      f"{machine.get('memory_gib')} GiB, {machine.get('gpus')} GPUs"))  # fmt: skip
         versions = [f"Python {machine.get('python')}", *(f"{k} {v}" for k, v in packages.items())]
         rows.append(("versions there" if followed else "versions", ", ".join(versions)))
-    if isinstance(shared := data.get("at_once"), dict):
-        rates = shared.get("examples_per_second")
-        measured = (
-            [f"{n} at once {rate:.3g}" for n, rate in rates.items()]
-            if isinstance(rates, dict)
-            else []
-        )
-        why = f" (measured there, examples a second: {', '.join(measured)})" if measured else ""
-        rows.append(("trials at once", f"{shared.get('trials')}{why}"))
+    rows += _rows_of_sharing(data.get("at_once"))
     if isinstance(source := data.get("imported"), dict):
         rows.append(("imported from", ", ".join(f"{k} {v}" for k, v in source.items())))
     if "sweep" in data:
         rows.append(("sweep", json.dumps(data["sweep"], indent=2, ensure_ascii=False)))
     return Drawing(tables=[TableView("The run", ("what", "value"), rows)])
+
+
+def _rows_of_sharing(measured: Any) -> list[tuple[str, str]]:
+    """How many trials at once each machine was found to take best."""
+    rows = []
+    for machine, found in measured.items() if isinstance(measured, dict) else ():
+        rates = [f"{n} at once {shown(rate)}" for n, rate in found["examples_per_second"].items()]
+        why = f"measured on {machine}, examples a second: {', '.join(rates)}"
+        rows.append(("trials at once", f"{found['trials']} ({why})"))
+    return rows
 
 
 def _rows_of_aws(aws: dict[str, Any]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
 from reports.analysis import analyze_table
 from reports.sections import ablation
@@ -78,7 +78,26 @@ def test_a_score_that_was_chosen_for_being_good_does_not_count():
     data = section(study_of({}, confirmed=2))
     runs = {row["trial"]: len(row["runs"]) for row in data["changes"]}
     assert runs == {1: 2, 2: 2, 3: 1, 4: 1, 5: 1}
-    assert "Not all of these configurations ran again" in " ".join(ablation.draw(data).sentences)
+    assert "Not all of the changes ran to their end" in " ".join(ablation.draw(data).sentences)
+
+
+def test_survivors_of_a_pruner_were_chosen_by_their_score():
+    study = study_of({})
+    add(
+        study, DEFAULT | {"frozen": 4, "rdrop": 0.0}, 0.0, chosen_by="one at a time"
+    )  # a finished repeat
+    before = {row["trial"]: len(row["runs"]) for row in section(study)["changes"]}
+    assert before == {1: 3, 2: 3, 3: 3, 4: 4, 5: 3}, "one row a configuration"
+    pruned = create_trial(
+        params=DEFAULT | {"rdrop": 1.0}, distributions=SPACE, state=TrialState.PRUNED,
+        intermediate_values={25: 0.7}, user_attrs={"purpose": "search"},
+    )  # fmt: skip
+    study.add_trial(pruned)
+    data = section(study)
+    assert {len(row["runs"]) for row in data["changes"]} == {2}
+    assert "Stopped early, and so without a row: rdrop = 1" in " ".join(
+        ablation.draw(data).sentences
+    )
 
 
 def test_without_seeds_or_changes_there_is_no_such_section():

@@ -10,11 +10,11 @@ TEXTS = [("a film", "not good"), ("short", ""), ("the same " * 30, "words")]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("TOKENS_DIR", str(tmp_path / "tokens"))
+    monkeypatch.setenv("TUNER_TOKENS", str(tmp_path / "tokens"))
     return tmp_path / "tokens"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tokenizer(tiny_bert):
     return load_tokenizer(str(tiny_bert), 32)
 
@@ -34,17 +34,25 @@ def test_another_length_or_text_or_tokenizer_is_another_file(folder, tokenizer):
     tokenizer.add_tokens(["film"])
     assert tokens_of(tokenizer, TEXTS, 32) == tokenize(tokenizer, TEXTS, 32)
     assert len(list(folder.iterdir())) == 5
+    tokenizer.model_input_names = [
+        "input_ids",
+        "attention_mask",
+    ]  # as of a DistilBERT with these words
+    assert "token_type_ids" not in tokens_of(tokenizer, TEXTS, 32)[0]
+    assert len(list(folder.iterdir())) == 6
 
 
-def test_a_file_that_is_cut_off_is_made_anew(folder, tokenizer):
+@pytest.mark.parametrize("left", [0, 100, 700])
+def test_a_file_that_is_cut_off_is_made_anew(folder, tokenizer, left):
     made = tokens_of(tokenizer, TEXTS, 24)
     (file,) = folder.iterdir()
-    file.write_bytes(file.read_bytes()[:100])
+    assert len(file.read_bytes()) > left
+    file.write_bytes(file.read_bytes()[:left])
     assert tokens_of(tokenizer, TEXTS, 24) == made
     assert tokens_of(tokenizer, TEXTS, 24) == made
 
 
 def test_where_it_cannot_be_kept_nothing_is_lost(tokenizer, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("TOKENS_DIR", str(tmp_path / "file"))
+    monkeypatch.setenv("TUNER_TOKENS", str(tmp_path / "file"))
     assert tokens_of(tokenizer, TEXTS, 32) == tokenize(tokenizer, TEXTS, 32)

@@ -292,3 +292,18 @@ def test_one_at_a_time_is_the_default_with_each_value_changed_alone(make):
         {"rate": 1e-4, "depth": 1}, {"rate": 1e-4, "depth": 3},
     ]  # fmt: skip
     assert chosen(points) == ["default"] + ["one at a time"] * 4 + ["confirmation"] * 5
+
+
+def test_one_at_a_time_takes_1_for_1_0(tmp_path, write_sweep):
+    """The script's default is 0.0 where the file offers 0: Optuna gives 0 back, also from a database."""
+    path = write_sweep(
+        script="train_script/train.py", task={"name": "demo"}, objective={"metric": "eval_f1"},
+        space={"rdrop": {"choice": [0, 1]}, "layer_decay": {"choice": [1, 0.8]}},
+        search={"sampler": "one_at_a_time"},
+    )  # fmt: skip
+    points = Points(load_sweep(path), Ledger.create(f"sqlite:///{tmp_path}/a.db", "x", "maximize"))
+    while proposal := points.next_search():
+        trial, _ = begin(points, proposal)
+        points.ledger.finish(trial, 0.5, TrialState.COMPLETE)
+    assert chosen(points) == ["default", "one at a time", "one at a time"]
+    assert params(points)[0] == {"rdrop": 0, "layer_decay": 1}

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from tuner.backends import sharing
 from tuner.backends.launching import Launcher
-from tuner.backends.sharing import NothingMeasured, Probes, candidates, measure, together
+from tuner.backends.sharing import (
+    NothingMeasured,
+    Probes,
+    Sharing,
+    candidates,
+    measure,
+    shared_seconds,
+    together,
+)
 from tuner.ledger import Ledger
 from tuner.processes import processes_of
 from tuner.run_folder import RunFolder
@@ -35,6 +43,13 @@ def test_equal_runs_are_as_many_times_as_fast(seconds, count):
     alone = together([run])
     assert alone == pytest.approx(3 * (len(run) - 1) / sum(seconds[1:]))
     assert together([run] * count) == pytest.approx(count * alone)
+
+
+def test_time_is_shared_from_the_last_first_step_to_the_first_last_one():
+    slow, slower = [step(8, 0, 1), step(8, 1, 15)], [step(8, 0, 16), step(8, 16, 20)]
+    assert shared_seconds([slow]) == 14
+    assert shared_seconds([slow, slower]) == 0 == together([slow, slower])
+    assert shared_seconds([slow, []]) == 0
 
 
 def test_a_run_that_has_only_begun_says_nothing_yet():
@@ -110,12 +125,10 @@ def test_it_is_measured_told_kept_and_not_measured_again(path, tuner, tmp_path):
     assert "looks how many trials at once are fastest here" in said
     assert "(measured, examples a second: 1 at once " in said
     study = Ledger.load(RunFolder(run).ledger_url()).study
-    fact = study.user_attrs["at_once"]
+    (fact,) = study.user_attrs["at_once"].values()
     assert fact["trials"] in (1, 2)
     assert all(rate > 0 for rate in fact["examples_per_second"].values())
-    assert len(fact["examples_per_second"]) == 2
-    assert not (run / "probe").exists()
-    assert not any(processes_of(str(run / f"probe/{n}/checkpoint")) for n in range(2))
+    assert not list(run.glob("probe-*"))
     assert len(list((run / "tokens").glob("*.npz"))) == 2, "training and validation texts"
     assert "trials at once" in (run / "report.html").read_text()
     again = tuner("run", path, "--out", run, "--set", "budget.trials=3")
@@ -128,14 +141,89 @@ def test_what_cannot_be_measured_is_said_and_the_trials_tell_why(path, tuner, tm
     path.write_text(text)
     done = tuner("run", path, "--out", tmp_path / "run")
     assert done.returncode == 1
-    assert "could not be measured (error: precision fp16 needs a GPU" in done.stdout
+    assert "was not measured (error: precision fp16 needs a GPU" in done.stdout
     assert "1 trial at a time" in done.stdout
 
 
 def test_a_script_of_your_own_is_not_measured(write_sweep, tuner, tmp_path):
     path = write_sweep(budget={"trials": 2, "parallel": "auto"})
     done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0
+    assert "2/2 done" in done.stdout
     assert "looks how many" not in done.stdout
+
+
+@pytest.fixture
+def asked(loaded, monkeypatch, tmp_path):
+    """`settled` with a ledger of its own; what was measured counts in `asked.measured`."""
+    ledger = Ledger.create(f"sqlite:///{tmp_path}/a.db", "shared", "maximize")
+    launcher = Launcher(loaded, RunFolder(tmp_path))
+    monkeypatch.setattr(sharing, "usable_cores", lambda: 8)
+
+    def ask(most, answer, is_alone=True):
+        def measure(*_):
+            ask.measured += 1
+            return answer
+
+        monkeypatch.setattr(sharing, "measure", measure)
+        return sharing.settled(
+            launcher, ledger, {}, most, is_alone, lambda: False, lambda text: None
+        )
+
+    ask.measured, ask.ledger, ask.launcher = 0, ledger, launcher
+    return ask
+
+
+def test_what_was_measured_holds_for_as_many_trials_cores_and_gpus(asked, monkeypatch):
+    two = Sharing(2, {1: 10.0, 2: 15.0})
+    assert asked(3, two).at_once == 2
+    assert asked(3, None).before
+    assert asked(1, None).at_once == 1
+    assert asked.measured == 1
+    assert asked(100, Sharing(8, {8: 20.0})).at_once == 8, (
+        "for three trials four at once were not tried"
+    )
+    assert asked(4, None).at_once == 4
+    assert asked.measured == 2
+    asked.launcher.gpus.append("0")
+    assert asked(100, Sharing(3, {3: 9.0})).at_once == 3
+    monkeypatch.setattr(sharing, "usable_cores", lambda: 2)
+    assert asked(100, two).at_once == 2
+    monkeypatch.setattr("platform.node", lambda: "another")
+    assert asked(100, Sharing(1, {1: 5.0})).at_once == 1
+    assert len(asked.ledger.study.user_attrs["at_once"]) == 2
+
+
+def test_a_failure_to_measure_is_not_kept(asked):
+    assert "(no memory)" in str(asked(9, Sharing(fault="no memory")))
+    assert asked(9, Sharing(4, {4: 9.0})).at_once == 4
+
+
+def test_who_is_not_alone_on_a_machine_does_not_measure_what_is_left_of_it(asked):
+    found = asked(9, None, is_alone=False)
+    assert "another worker is at work on this machine" in str(found)
+    assert asked.measured == 0
+    assert asked(9, Sharing(4, {4: 9.0})).at_once == 4
+    assert asked(9, None, is_alone=False).at_once == 4
+
+
+def test_a_probe_that_never_takes_a_step_is_given_up(path, tmp_path):
+    path.write_text(path.read_text().replace("trials: 2", "trials: 2\n  silent_minutes: 0.005"))
+    launcher = Launcher(load_sweep(path), folder := RunFolder(tmp_path / "run"))
+    folder.path.mkdir()
+    found = measure(launcher, {"batch_size": 8, "learning_rate": 1e-4}, 10, lambda: False)
+    launcher.close()
+    assert found.fault == "it took too long"
+
+
+def test_no_process_more_is_a_sentence(loaded, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(Launcher, "start", refused)
+    found = measure(Launcher(loaded, RunFolder(tmp_path)), {}, 10, lambda: False)
+    assert found.fault == "Resource temporarily unavailable"
+    assert not list(tmp_path.glob("probe-*"))
 
 
 def test_nothing_is_left_of_a_measurement_that_is_stopped(loaded, tmp_path, monkeypatch):
@@ -147,7 +235,8 @@ def test_nothing_is_left_of_a_measurement_that_is_stopped(loaded, tmp_path, monk
     seen = []
 
     def must_end():
-        seen.extend(processes_of(str(folder.path / "probe/0/checkpoint")))
+        for place in folder.path.glob("probe-*/0"):
+            seen.extend(processes_of(str(place / "checkpoint")))
         return time.monotonic() > began + 2
 
     with pytest.raises(NothingMeasured):
@@ -155,4 +244,4 @@ def test_nothing_is_left_of_a_measurement_that_is_stopped(loaded, tmp_path, monk
     launcher.close()
     assert seen
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in seen)
-    assert not (folder.path / "probe").exists()
+    assert not list(folder.path.glob("probe-*"))

@@ -129,6 +129,8 @@ def test_grid_larger_than_the_budget_is_refused(faults):
     text = GOOD.replace("{float: [1e-5, 1.0e-4], scale: log}", "{choice: [1e-5, 3e-5, 1e-4]}")
     found = faults(text, "search.sampler=grid", "budget.trials=5")
     assert found == ["--set search.sampler the grid has 6 points, more than budget.trials 5"]
+    found = faults(text, "search.sampler=one_at_a_time", "budget.stop_early=true")
+    assert found == ["--set budget.stop_early would end one_at_a_time before every change has run"]
     found = faults(text, "search.sampler=one_at_a_time", "budget.trials=2")
     assert found == ["--set search.sampler one_at_a_time has 4 points, more than budget.trials 2"]
 

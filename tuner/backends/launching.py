@@ -67,7 +67,6 @@ class Launcher:
             "SM_OUTPUT_DATA_DIR": str(place / "output"),
             "SM_NUM_GPUS": "1" if gpu is not None else "0",
             "CHECKPOINT_DIR": str(place / "checkpoint"),
-            "TOKENS_DIR": str(self.folder.path / "tokens"),
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": str(threads),
             "MKL_NUM_THREADS": str(threads),
@@ -77,6 +76,8 @@ class Launcher:
             environment.pop(name, None)
         if self.loaded.sweep.task is not None:
             environment["SM_CHANNEL_TRAINING"] = str(self.folder.data)
+        if self.loaded.uses_own_script:
+            environment["TUNER_TOKENS"] = str(self.folder.path / "tokens")
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         return environment

@@ -1,6 +1,5 @@
 """The local backend: Optuna chooses, one process per trial trains, this loop watches."""
 
-import platform
 import queue
 import shutil
 import signal
@@ -15,7 +14,7 @@ from optuna.trial import TrialState
 from tuner.backends.base import Outcome, totals_of
 from tuner.backends.launching import Launcher
 from tuner.backends.making import Begun, Making
-from tuner.backends.sharing import NothingMeasured, measure
+from tuner.backends.sharing import NothingMeasured, Sharing, settled
 from tuner.errors import LedgerLost, RunFolderError, SweepFailed
 from tuner.estimate import of_rest
 from tuner.ledger import Ledger
@@ -29,7 +28,7 @@ from tuner.run_folder import RunFolder
 from tuner.signals import Asked, listening
 from tuner.storage import Busy, Turn
 from tuner.sweep import LoadedSweep
-from tuner.workers import Others, Workers, stop_all
+from tuner.workers import Others, Workers, at_work_here, stop_all
 
 FAILURES_WITHOUT_SUCCESS = 5
 POLL_SECONDS = 0.25
@@ -196,26 +195,27 @@ class _LocalRun:
         left = totals.planned - totals.done
         if self.sweep.budget.parallel != "auto" or not left:
             return
-        here = {"machine": platform.node(), "cores": usable_cores()}
-        known = self.ledger.study.user_attrs.get("at_once")
-        if isinstance(known, dict) and known | here == known:
-            at_once = int(known["trials"])
-        elif not self.loaded.uses_own_script or usable_cores() == 1 or left == 1:
-            at_once = 1
+        if not self.loaded.uses_own_script or usable_cores() == 1 or left == 1:
+            found = Sharing()
         else:
-            self.view.say("looks how many trials at once are fastest here")
-            point = self.points.default or self.points.space.from_unit(
-                [0.5] * len(self.points.space.parameters)
-            )
+            middle = [0.5] * len(self.points.space.parameters)
+            point = self.points.default or self.points.space.from_unit(middle)
+            alone = set(at_work_here(self.ledger)) <= {self.workers.me}
             try:
-                found = measure(self.launcher, point, left, lambda: self._must_end() is not None)
+                found = settled(
+                    self.launcher, self.ledger, point, left, alone, self._ends_now, self.view.say
+                )
             except NothingMeasured:
                 return  # the phase that follows ends as it has to
             self.view.say(str(found))
-            self.ledger.set("at_once", here | found.as_fact())
-            at_once = found.at_once
-        self.loaded = self.loaded.at_once(at_once)
+        self.loaded = self.loaded.at_once(found.at_once)
         self.sweep = self.loaded.sweep
+        self.looked = time.monotonic()
+
+    def _ends_now(self) -> bool:
+        """Whether the sweep must end; says meanwhile that we are at work."""
+        self._note()
+        return self._must_end() is not None
 
     def _elapsed(self) -> float:
         return round(self.spent_before + time.monotonic() - self.started, 3)

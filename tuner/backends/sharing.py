@@ -5,22 +5,32 @@ seconds each; what counts is how many examples a second they get through togethe
 """
 
 import json
+import math
+import platform
 import queue
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from tempfile import mkdtemp
 
 import psutil
 
+from train_script.contract import OF_TRIAL
 from tuner.backends.launching import Launcher, threads_of
-from tuner.machine import usable_cores
+from tuner.ledger import Ledger
+from tuner.machine import free_memory, usable_cores
 from tuner.processes import Event, TrialProcess, processes_of
 from tuner.space import Point
 
+Steps = list[dict[str, float]]
+"""A run's steps: what probe.py tells of each"""
 SECONDS = 3.0
 """For so long all train together"""
+FEWEST_STEPS = 3
+"""Of each run in that time"""
 MOST_SECONDS = 60.0
 """After the first one is ready; then what there is has to do"""
 WORTH = 1.05
@@ -38,30 +48,61 @@ class Sharing:
     """By how many trials at once"""
     fault: str = ""
     """Why nothing was measured"""
+    before: bool = False
+    """Measured by an earlier call of the same run"""
 
     def __str__(self) -> str:
         cores = usable_cores()
-        share = f"{threads_of(self.at_once)} of {cores} cores"
         many = (
             "1 trial at a time, with"
             if self.at_once == 1
             else f"{self.at_once} trials at once, each with"
         )
+        text = f"{many} {threads_of(self.at_once)} of {cores} cores"
         if self.fault:
-            return (
-                f"{many} {share}: how many at once are fastest could not be measured ({self.fault})"
-            )
-        rates = ", ".join(f"{n} at once {r:.3g}" for n, r in self.examples_per_second.items())
-        return f"{many} {share} (measured, examples a second: {rates})"
-
-    def as_fact(self) -> dict[str, Any]:
-        """Plain data for the ledger."""
-        rates = {str(n): round(rate, 2) for n, rate in self.examples_per_second.items()}
-        return {"trials": self.at_once, "examples_per_second": rates, "fault": self.fault}
+            return f"{text}: how many at once are fastest was not measured ({self.fault})"
+        rates = ", ".join(
+            f"{n} at once {shown_rate(r)}" for n, r in self.examples_per_second.items()
+        )
+        return f"{text} (measured{' before' * self.before}, examples a second: {rates})"
 
 
 class NothingMeasured(Exception):
     """The sweep has to end."""
+
+
+def settled(
+    launcher: Launcher, ledger: Ledger, point: Point, most: int, is_alone: bool,
+    must_end: Callable[[], bool], say: Callable[[str], None],
+) -> Sharing:  # fmt: skip
+    """How many of `most` trials like that of `point` to run at once here: known, measured, or 1.
+
+    What was measured is noted in the ledger, for each machine. Raises NothingMeasured where `must_end`
+    says so.
+    """
+    facts = ledger.study.user_attrs.get("at_once")
+    by_machine = dict(facts) if isinstance(facts, dict) else {}
+    here = {"cores": usable_cores(), "gpus": len(launcher.gpus)}
+    known = by_machine.get(platform.node())
+    # One that stopped at the number of trials that there were may be too low for more.
+    if (
+        known
+        and known | here == known
+        and (2 * known["trials"] <= known["most"] or most <= known["most"])
+    ):
+        rates = {int(n): float(rate) for n, rate in known["examples_per_second"].items()}
+        return Sharing(min(known["trials"], most), rates, before=True)
+    if not is_alone:
+        return Sharing(fault="another worker is at work on this machine")
+    say("looks how many trials at once are fastest here")
+    found = measure(launcher, point, most, must_end)
+    if not found.fault:
+        rates_by_word = {str(n): round(rate, 2) for n, rate in found.examples_per_second.items()}
+        by_machine[platform.node()] = here | {
+            "most": most, "trials": found.at_once, "examples_per_second": rates_by_word
+        }  # fmt: skip
+        ledger.set("at_once", by_machine)
+    return found
 
 
 def measure(launcher: Launcher, point: Point, most: int, must_end: Callable[[], bool]) -> Sharing:
@@ -106,7 +147,7 @@ class Probes:
         self.fault = ""
         self.memory = self.gpu_memory = 0.0
         """What one run needs, in bytes; and as a share of its GPU"""
-        self.room = float(psutil.virtual_memory().available)
+        self.room = free_memory()
 
     def has_room_for(self, count: int) -> bool:
         """Whether the memory is enough for so many of the largest trials."""
@@ -117,13 +158,17 @@ class Probes:
     def rate_of(self, count: int) -> float | None:
         """Examples a second of so many together; None where one of them failed."""
         events: queue.Queue[Event] = queue.Queue()
-        place = self.launcher.folder.path / "probe"
-        running = {
-            n: self.launcher.start(n, self.arguments, place / str(n), count, events, '"examples"', "probe.py")
-            for n in range(count)
-        }  # fmt: skip
+        running: dict[int, TrialProcess] = {}
+        place = Path(mkdtemp(prefix="probe-", dir=self.launcher.folder.path))
         try:
+            for n in range(count):
+                running[n] = self.launcher.start(
+                    n, self.arguments, place / str(n), count, events, '"examples"', "probe.py"
+                )
             steps = self._watched(running, events)
+        except OSError as exc:  # no process or folder more
+            self.fault = f"{exc.strerror}"
+            return None
         finally:
             _end(running, events)
             shutil.rmtree(place, ignore_errors=True)
@@ -131,61 +176,71 @@ class Probes:
 
     def _watched(
         self, running: dict[int, TrialProcess], events: "queue.Queue[Event]"
-    ) -> list[list[dict[str, float]]] | None:
+    ) -> list[Steps] | None:
         """Each run's steps; the first of each is not counted, since it makes room first."""
-        steps: list[list[dict[str, float]]] = [[] for _ in running]
-        deadline = None
+        steps: list[Steps] = [[] for _ in running]
+        silent = self.launcher.loaded.sweep.budget.silent_minutes
+        deadline = time.monotonic() + 60 * silent if silent else math.inf
         while True:
             if self.must_end():
                 raise NothingMeasured
-            try:
+            with suppress(queue.Empty):
                 event = events.get(timeout=0.2)
-            except queue.Empty:
-                event = None
-            if event is not None and event.line is None:
-                ended = running.pop(event.number)
-                self.fault = next(reversed(ended.stderr_tail), "it ended")
-                return None
-            if event is not None and event.line is not None:
+                if event.line is None:
+                    ended = running.pop(event.number)
+                    self.fault = next(reversed(ended.stderr_tail), "it ended")
+                    return None
+                if not any(steps):
+                    deadline = time.monotonic() + MOST_SECONDS
                 steps[event.number].append(json.loads(event.line))
-            now = time.monotonic()
-            if deadline is None and any(steps):
-                deadline = now + MOST_SECONDS
-            ready = all(len(own) > 1 for own in steps)
-            if ready and now - max(own[0]["ended"] for own in steps) > SECONDS:
-                self._weigh(running, steps)
-                return steps
-            if deadline is not None and now > deadline:
-                return steps if ready else None
+            is_late = time.monotonic() > deadline
+            if shared_seconds(steps) >= SECONDS and all(len(own) > FEWEST_STEPS for own in steps):
+                break
+            if is_late and not shared_seconds(steps):
+                return None
+            if is_late:
+                break
+        self._weigh(running, steps)
+        return steps
 
-    def _weigh(self, running: dict[int, TrialProcess], steps: list[list[dict[str, float]]]) -> None:
+    def _weigh(self, running: dict[int, TrialProcess], steps: list[Steps]) -> None:
         used = 0.0
         for process in running.values():
-            for each in processes_of(process.environment["CHECKPOINT_DIR"]):
-                try:
+            for each in processes_of(process.environment[OF_TRIAL]):
+                with suppress(psutil.Error):
                     used += each.memory_full_info().uss
-                except psutil.Error:
-                    continue
         self.memory = used / len(running)
         self.gpu_memory = max(
             own[-1].get("gpu_bytes", 0.0) / own[-1].get("gpu_room", 1.0) for own in steps
         )
 
 
-def together(steps: list[list[dict[str, float]]]) -> float:
+def shared_seconds(steps: list[Steps]) -> float:
+    """For how long all runs have trained, up to the end of the last step of each."""
+    if not all(steps):
+        return 0.0
+    return max(0.0, min(own[-1]["ended"] for own in steps) - max(own[0]["ended"] for own in steps))
+
+
+def together(steps: list[Steps]) -> float:
     """Examples a second of all runs in the time when all of them trained (each one's first step aside).
 
     A step that lies partly in that time counts by that part.
     """
-    begin = max(own[0]["ended"] for own in steps)
-    end = min(own[-1]["ended"] for own in steps)
-    if end <= begin:
+    if not (seconds := shared_seconds(steps)):
         return 0.0
+    begin = max(own[0]["ended"] for own in steps)
+    end = begin + seconds
     done = 0.0
     for step in (step for own in steps for step in own[1:]):
         within = min(step["ended"], end) - max(step["began"], begin)
         done += step["examples"] * max(0.0, within) / (step["ended"] - step["began"])
-    return done / (end - begin)
+    return done / seconds
+
+
+def shown_rate(rate: float) -> str:
+    """`34.3`, `1250`."""
+    return f"{rate:.3g}" if rate < 100 else f"{rate:.0f}"
 
 
 def _largest_batch(launcher: Launcher, point: Point) -> float:
