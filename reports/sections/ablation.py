@@ -143,6 +143,10 @@ def _pruned(table: TrialTable, default: TrialRow) -> list[str]:
 
 def draw(data: dict[str, Any]) -> Drawing:
     """A point with its interval per change, the best on top, and all of it as a table."""
+    if not data:
+        return Drawing(
+            ["No two configurations that ran differ from the default in one value alone."]
+        )
     rows = data["changes"]
     labels = [
         f"{literal(r['parameter'])}: {literal(shown(r['before']))} → {literal(shown(r['after']))}"
