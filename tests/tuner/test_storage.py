@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import optuna
 import pytest
-from optuna.storages import _CachedStorage
+from optuna.storages import RDBStorage, _CachedStorage
 from sqlalchemy import event
 
 from tests.conftest import ROOT
@@ -227,7 +227,10 @@ def test_the_facts_of_an_end_are_written_together(kind, tmp_path, request, make_
     ledger.study._storage._backend.set_trial_user_attrs(trial._trial_id, facts)
     assert len(commits) == 1
     ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, {"text": "last"})
-    (read,) = optuna.load_study(study_name=f"facts-{kind}", storage=driver_url(url)).trials
+    theirs = RDBStorage(driver_url(url))
+    (read,) = optuna.load_study(study_name=f"facts-{kind}", storage=theirs).trials
+    theirs.remove_session()
+    theirs.engine.dispose()
     assert read.user_attrs == facts | {"arguments": [], "text": "last"}
     assert read.value == 0.5
 
