@@ -1,4 +1,4 @@
-"""How the speed of a training step grows with length and model: `python bench/growth.py` (about five minutes).
+"""How the speed of a training step grows with length and model: `python bench/growth.py` (about six minutes).
 
 Randomly initialised BERTs, random words, batch 16, all cores; the ways of making batches alternate batch by batch.
 bf16 where the CPU has it. Prints the Markdown of docs/benchmarks.md.
@@ -26,7 +26,7 @@ CELLS = [  # layers, width, mean length, most
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--batches", type=int, default=8, help="Of each way, after one to warm up.")
+    parser.add_argument("--batches", type=int, default=5, help="Of each way, after one to warm up.")
     options = parser.parse_args()
     bf16 = bool(torch.cpu._is_avx512_bf16_supported())
     print(f"| layers x width | tokens, mean of at most | {' | '.join(WAYS)} | packed / longest |")
