@@ -6,11 +6,12 @@ task, model and number of trials at once. Without either nothing is known, and t
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.trial import TrialState
 
 from tuner.errors import TunerError
 from tuner.ledger import FINISHED, Ledger
@@ -21,6 +22,7 @@ from tuner.sweep import LoadedSweep
 
 FEWEST_TRIALS = 4
 DRAWS = 2000
+LESS = "; less where trials are pruned"
 MOST_RUNS_READ = 10
 
 
@@ -34,9 +36,12 @@ class Estimate:
     high: float
     source: str
     usd: tuple[float, float] | None = None
+    before_pruning: bool = False
+    """The pruner has stopped none of those yet, as it waits for some to compare with"""
 
     def __str__(self) -> str:
-        text = f"{shown_time(self.low)} to {shown_time(self.high)} (90 %, from {self.source})"
+        less = LESS if self.before_pruning else ""
+        text = f"{shown_time(self.low)} to {shown_time(self.high)} (90 %, from {self.source}{less})"
         if self.usd is not None:
             text += f", ${self.usd[0]:.2f} to ${self.usd[1]:.2f}"
         return text
@@ -72,8 +77,9 @@ def of_rest(loaded: LoadedSweep, ledger: Ledger, trials: int) -> Estimate | None
     seconds = _seconds_of(ledger)
     if len(seconds) < FEWEST_TRIALS or trials <= 0:
         return None
-    source = f"its first {len(seconds)} trials"
-    return _estimate(loaded, seconds, trials, source)
+    found = _estimate(loaded, seconds, trials, f"its first {len(seconds)} trials")
+    pruned = any(t.state == TrialState.PRUNED for t in ledger.read_trials())
+    return replace(found, before_pruning=loaded.sweep.search.pruner != "none" and not pruned)
 
 
 def beforehand(
@@ -118,7 +124,8 @@ def compared_with_truth(ledger: Ledger) -> str:
     before = float(said["elapsed_before"])
     low, high = (shown_time(before + float(said[key])) for key in ("low", "high"))
     told = "beforehand" if before == 0 else f"after {shown_time(before)}"
-    return f"it took {shown_time(float(took))}; {told} the estimate was {low} to {high}"
+    less = LESS if said.get("before_pruning") else ""
+    return f"it took {shown_time(float(took))}; {told} the estimate was {low} to {high}{less}"
 
 
 def _estimate(loaded: LoadedSweep, seconds: Sequence[float], trials: int, source: str) -> Estimate:

@@ -65,3 +65,14 @@ def test_with_twice_the_data_trials_take_twice_as_long(write_sweep, tuner):
     )
     assert twice.estimate == pytest.approx(2 * same.estimate)
     assert twice.source == "5 trials of runs/toy, with 2 times as many examples"
+
+
+@pytest.mark.parametrize(("pruner", "less"), [("median", True), ("none", False)])
+def test_before_any_trial_was_pruned_it_may_take_less(write_sweep, tuner, tmp_path, pruner, less):
+    """The pruner waits for five trials, and the estimate is told after four, which all ran to their end."""
+    path = write_sweep(
+        fixed={"sleep": 0.02}, budget={"trials": 8, "parallel": 1}, search={"pruner": pruner}
+    )
+    said = tuner("run", path, "--out", tmp_path / "run").stdout
+    assert ("from its first 4 trials; less where trials are pruned)" in said) == less
+    assert said.count("less where trials are pruned") == 2 * less
