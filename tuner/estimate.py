@@ -1,7 +1,7 @@
 """How long the rest of a sweep will take and what it will cost, with a range: from trials that have run.
 
 Trials of this sweep where there are enough, else those of the newest run beside it with the same script,
-task, model and number of trials at once. Without either nothing is known, and that is said.
+task, model, pruner and number of trials at once. Without either nothing is known, and that is said.
 """
 
 import platform
@@ -148,5 +148,5 @@ def _kind(sweep: Mapping[str, Any]) -> list[Any]:
     return [
         sweep.get("script"), sweep.get("model"), sweep.get("backend"), fixed.get("max_length"),
         task.get("name"), task.get("data"), task.get("limit"),
-        (sweep.get("budget") or {}).get("parallel"),
+        (sweep.get("budget") or {}).get("parallel"), (sweep.get("search") or {}).get("pruner"),
     ]  # fmt: skip
