@@ -6,12 +6,8 @@ MRPC's number of pairs and lengths, random words. Says so where there is no GPU.
 import json
 import sys
 import time
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from steps import WAYS, Rows, make_model, make_step, rows_of
 
 PAIRS, BATCHES, MOST = 3668, (16, 32), 128

@@ -5,15 +5,10 @@ bf16 where the CPU has it. Prints the Markdown of docs/benchmarks.md.
 """
 
 import argparse
-import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from steps import WAYS, make_model, make_step, rows_of
 
 BATCH = 16

@@ -32,9 +32,8 @@ def show_plan(
     """Prints the sweep, its space as each backend gets it, its trials, its first command."""
     parts: list[RenderableType] = [_facts(loaded, splits, points, backends), Text()]
     parts += [_space_table(loaded, points, backends), Text()]
-    first = points.default or points.space.from_unit([0.5] * len(points.space.parameters))
-    command = " ".join(loaded.arguments(first, loaded.sweep.search.seed))
-    which = "the default configuration" if points.default else "the middle of the space"
+    command = " ".join(loaded.arguments(loaded.typical_point(), loaded.sweep.search.seed))
+    which = "the default configuration" if loaded.default_point() else "the middle of the space"
     where = ", the same on both backends" if len(backends) > 1 else ""
     parts.append(Group(Text(f"arguments for {which}{where}:", style="dim"), Text(command)))
     if "sagemaker" in backends:

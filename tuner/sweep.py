@@ -71,6 +71,10 @@ class LoadedSweep:
                 return None
         return self.space().nearest(values)
 
+    def typical_point(self) -> Point:
+        """The default; where it is not known, the middle of the space."""
+        return self.default_point() or self.space().from_unit([0.5] * len(self.sweep.space))
+
     def load_splits(self) -> Splits | None:
         """The task's data; None for a script that reads its own. BadInput names any fault."""
         if self.task_options is None or self.sweep.task is None:

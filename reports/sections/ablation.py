@@ -13,12 +13,15 @@ from reports.sections.drawing import (
     Drawing,
     FigureView,
     TableView,
+    change_of,
     literal,
+    reaches,
     styled,
 )
 from reports.sensitivity.difference import difference
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
+from reports.sensitivity.verdict import CANNOT_TELL
 from reports.trials import TrialRow, TrialTable
 from reports.winner import confirmed_scores
 from reports.wording import counted, gap, listed, score, shown, spread
@@ -43,8 +46,8 @@ class _Change:
 
     def runs(self, is_unselected: bool) -> list[float]:
         """The scores that count: where some were chosen for their search score, not that one."""
-        found = [t.objective for t in self.searched if t.objective is not None]
-        return [*self.fresh, *found] if is_unselected or not self.fresh else self.fresh
+        chosen_by_score = self.fresh and not is_unselected
+        return self.fresh if chosen_by_score else [*self.fresh, *_scores(self.searched)]
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
@@ -57,15 +60,12 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     default = next((t for t in table.finished("search") if t.chosen_by == "default"), None)
     if default is None:
         return {}
-    changes, fresh, pruned = (
-        _changes(table, default),
-        confirmed_scores(table),
-        _pruned(table, default),
-    )
+    fresh, pruned = confirmed_scores(table), _pruned(table, default)
+    changes = _changes(table, default, fresh)
     # Where all ran to their end and ran again, no score had a part in what did.
     is_unselected = not pruned and default.number in fresh and all(c.fresh for c in changes)
     runs = [change.runs(is_unselected) for change in changes]
-    own = [*fresh.get(default.number, {}).values(), *_own(default)]
+    own = [*fresh.get(default.number, {}).values(), *_scores([default])]
     noise = seed_noise([own, *runs])
     if len(changes) < FEWEST or noise is None:
         return {}
@@ -79,7 +79,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         )
         assert gain is not None
         assert surely is not None
-        verdict = "better" if surely.low > 0 else "worse" if surely.high < 0 else "cannot tell"
+        verdict = "better" if surely.low > 0 else "worse" if surely.high < 0 else CANNOT_TELL
         rows.append({
             "trial": change.trial.number, "parameter": change.parameter,
             "before": default.params[change.parameter], "after": change.trial.params[change.parameter],
@@ -102,21 +102,22 @@ def _changed(params: Mapping[str, Any], default: Mapping[str, Any]) -> str:
     return different[0] if len(different) == 1 else ""
 
 
-def _changes(table: TrialTable, default: TrialRow) -> list[_Change]:
+def _changes(
+    table: TrialTable, default: TrialRow, fresh: Mapping[int, Mapping[int, float]]
+) -> list[_Change]:
     """Every single change that finished, each once."""
     found: dict[tuple[str, str], list[TrialRow]] = {}
     for t in table.finished("search"):
         if name := _changed(t.params, default.params):
             found.setdefault((name, repr(t.params[name])), []).append(t)
-    fresh = confirmed_scores(table)
     return [
         _Change(name, trials, [score for t in trials for score in fresh.get(t.number, {}).values()])
         for (name, _), trials in found.items()
     ]  # fmt: skip
 
 
-def _own(trial: TrialRow) -> list[float]:
-    return [trial.objective] if trial.objective is not None else []
+def _scores(trials: list[TrialRow]) -> list[float]:
+    return [t.objective for t in trials if t.objective is not None]
 
 
 def _seconds(table: TrialTable, trials: list[TrialRow]) -> list[float]:
@@ -148,21 +149,12 @@ def draw(data: dict[str, Any]) -> Drawing:
             ["No two configurations that ran differ from the default in one value alone."]
         )
     rows = data["changes"]
-    labels = [
-        f"{literal(r['parameter'])}: {literal(shown(r['before']))} → {literal(shown(r['after']))}"
-        for r in rows
-    ]
-    gains = [r["gain"] for r in rows]
+    labels, gains = [change_of(r, ": ") for r in rows], [r["gain"] for r in rows]
     figure = go.Figure(
         go.Scatter(
             x=[g["estimate"] for g in gains], y=labels, mode="markers", name="gain",
-            marker={"size": 9, "color": [GREY if r["verdict"] == "cannot tell" else BLUE for r in rows]},
-            error_x={
-                "type": "data", "symmetric": False, "thickness": 1.5, "color": GREY,
-                "array": [g["high"] - g["estimate"] for g in gains],
-                "arrayminus": [g["estimate"] - g["low"] for g in gains],
-            },
-            hovertemplate="%{y}<br>%{x:.4f}<extra></extra>",
+            marker={"size": 9, "color": [GREY if r["verdict"] == CANNOT_TELL else BLUE for r in rows]},
+            error_x=reaches(gains, GREY, 1.5), hovertemplate="%{y}<br>%{x:.4f}<extra></extra>",
         )
     )  # fmt: skip
     styled(figure, 120 + 26 * len(rows))

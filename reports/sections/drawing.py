@@ -1,12 +1,14 @@
 """What a section's `draw` returns, and how all figures look."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+
+from reports.wording import shown
 
 # Okabe and Ito 2008: told apart with every common colour blindness. Middle tones, so that each has
 # enough contrast on white and on black.
@@ -108,6 +110,23 @@ def once_in_legend(figure: go.Figure) -> go.Figure:
 def literal(text: Any) -> str:
     """A text of the user's for plotly, which would take `<b>`, `<a href=…>` or `%{x}` for its own."""
     return escape(str(text), quote=False).replace("%{", "%&#123;")
+
+
+def reaches(
+    intervals: Sequence[Mapping[str, float]], colour: str, thickness: float = 2, **more: Any
+) -> dict[str, Any]:
+    """Plotly's error bars from each `estimate` to its `low` and `high`."""
+    return {
+        "type": "data", "symmetric": False, "thickness": thickness, "color": colour,
+        "array": [i["high"] - i["estimate"] for i in intervals],
+        "arrayminus": [i["estimate"] - i["low"] for i in intervals], **more,
+    }  # fmt: skip
+
+
+def change_of(row: Mapping[str, Any], between: str) -> str:
+    """`rate: 0.1 → 0.2` of a row with `parameter`, `before` and `after`, for a picture."""
+    before, after = (literal(shown(row[part])) for part in ("before", "after"))
+    return f"{literal(row['parameter'])}{between}{before} → {after}"
 
 
 def axis_title(metric: str, maximize: bool) -> str:

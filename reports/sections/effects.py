@@ -17,6 +17,7 @@ from reports.sections.drawing import (
     on_axis,
     once_in_legend,
     parameter_axis,
+    reaches,
     small_multiples,
     thinned,
 )
@@ -88,13 +89,12 @@ def add_effect(
     x = [on_axis(column, value) for value in effect["values"]]
     hover = f"{literal(column['name'])} %{{x}}: %{{y:.4~g}}<extra>expected</extra>"
     if column["kind"] == "choice":
+        ends = zip(effect["middle"], effect["low"], effect["high"], strict=True)
+        intervals = [{"estimate": m, "low": low, "high": high} for m, low, high in ends]
         figure.add_scatter(
             x=x, y=effect["middle"], mode="markers", name="expected", legendgroup="expected",
             marker={"symbol": "line-ew", "size": 22, "line": {"width": 3, "color": RED}},
-            error_y={"type": "data", "symmetric": False, "color": RED, "thickness": 2,
-                     "array": [h - m for h, m in zip(effect["high"], effect["middle"], strict=True)],
-                     "arrayminus": [m - w for m, w in zip(effect["middle"], effect["low"], strict=True)]},
-            hovertemplate=hover, **place,
+            error_y=reaches(intervals, RED), hovertemplate=hover, **place,
         )  # fmt: skip
         return
     figure.add_scatter(

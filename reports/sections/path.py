@@ -5,7 +5,17 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from reports.sections.drawing import BLUE, ORANGE, Drawing, FigureView, TableView, literal, styled
+from reports.sections.drawing import (
+    BLUE,
+    ORANGE,
+    Drawing,
+    FigureView,
+    TableView,
+    change_of,
+    literal,
+    reaches,
+    styled,
+)
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
 from reports.wording import evidence, gap, listed, shown
@@ -49,18 +59,12 @@ def draw(data: dict[str, Any]) -> Drawing:
     steps = data["steps"]
     if not steps:
         return Drawing([f"There is no such path: {data['why_not'] or 'nothing changes'}."])
-    labels = [
-        f"{literal(s['parameter'])}<br>{literal(shown(s['before']))} → {literal(shown(s['after']))}"
-        for s in steps
-    ]
+    labels = [change_of(s, "<br>") for s in steps]
     gains = [s["gain"] for s in steps]
     figure = go.Figure(
         go.Bar(
             x=[g["estimate"] for g in gains], y=labels, orientation="h", marker={"color": BLUE},
-            error_x={"type": "data", "symmetric": False, "thickness": 2, "color": ORANGE,
-                     "array": [g["high"] - g["estimate"] for g in gains],
-                     "arrayminus": [g["estimate"] - g["low"] for g in gains]},
-            hovertemplate="%{y}: %{x:+.4~g}<extra></extra>",
+            error_x=reaches(gains, ORANGE), hovertemplate="%{y}: %{x:+.4~g}<extra></extra>",
         )
     )  # fmt: skip
     styled(figure, 110 + 56 * len(steps))

@@ -93,9 +93,11 @@ def _rows_of_sharing(measured: Any) -> list[tuple[str, str]]:
     """How many trials at once each machine was found to take best."""
     rows = []
     for machine, found in measured.items() if isinstance(measured, dict) else ():
+        if not isinstance(found, dict) or not isinstance(found.get("examples_per_second"), dict):
+            continue  # somebody else's fact of this name
         rates = [f"{n} at once {shown(rate)}" for n, rate in found["examples_per_second"].items()]
         why = f"measured on {machine}, examples a second: {', '.join(rates)}"
-        rows.append(("trials at once", f"{found['trials']} ({why})"))
+        rows.append(("trials at once", f"{found.get('trials')} ({why})"))
     return rows
 
 

@@ -14,6 +14,7 @@ from reports.sections.drawing import (
     FigureView,
     TableView,
     literal,
+    reaches,
     styled,
 )
 from reports.sensitivity.result import Analysis
@@ -141,11 +142,7 @@ def _add_intervals(
     figure.add_scatter(
         x=[s["estimate"] for s in shares], y=[literal(row) for row, _ in rows], mode="markers", name=name,
         marker={"size": 11, "color": colour, "symbol": symbol},
-        error_x={
-            "type": "data", "symmetric": False, "thickness": 2, "width": 5, "color": colour,
-            "array": [s["high"] - s["estimate"] for s in shares],
-            "arrayminus": [s["estimate"] - s["low"] for s in shares],
-        },
+        error_x=reaches(shares, colour, width=5),
         customdata=[[s["low"], s["high"]] for s in shares],
         hovertemplate="%{y}: %{x:.0%} (%{customdata[0]:.0%} to %{customdata[1]:.0%})<extra></extra>",
     )  # fmt: skip

@@ -166,9 +166,7 @@ def asked(loaded, monkeypatch, tmp_path):
             return answer
 
         monkeypatch.setattr(sharing, "measure", measure)
-        return sharing.settled(
-            launcher, ledger, {}, most, is_alone, lambda: False, lambda text: None
-        )
+        return sharing.settled(launcher, ledger, most, is_alone, lambda: False, lambda text: None)
 
     ask.measured, ask.ledger, ask.launcher = 0, ledger, launcher
     return ask

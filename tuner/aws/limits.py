@@ -96,7 +96,7 @@ def sweep_problems(loaded: LoadedSweep) -> list[str]:
     seconds = None if hours is None else hours * 3600
     request = tuning_request(loaded, place, "sweep-00000000", loaded.sweep.budget.trials, seconds)
     broken = request_problems("CreateHyperParameterTuningJob", request)
-    point = loaded.default_point() or loaded.space().from_unit([0.5] * len(loaded.sweep.space))
+    point = loaded.typical_point()
     request = training_request(loaded, place, "sweep-00000000-default", point, 0)
     broken += request_problems("CreateTrainingJob", request)
     if found:  # the sentences above say it better than the walk does

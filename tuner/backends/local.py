@@ -198,12 +198,10 @@ class _LocalRun:
         if not self.loaded.uses_own_script or usable_cores() == 1 or left == 1:
             found = Sharing()
         else:
-            middle = [0.5] * len(self.points.space.parameters)
-            point = self.points.default or self.points.space.from_unit(middle)
             alone = set(at_work_here(self.ledger)) <= {self.workers.me}
             try:
                 found = settled(
-                    self.launcher, self.ledger, point, left, alone, self._ends_now, self.view.say
+                    self.launcher, self.ledger, left, alone, self._ends_now, self.view.say
                 )
             except NothingMeasured:
                 return  # the phase that follows ends as it has to

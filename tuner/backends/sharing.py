@@ -72,10 +72,9 @@ class NothingMeasured(Exception):
 
 
 def settled(
-    launcher: Launcher, ledger: Ledger, point: Point, most: int, is_alone: bool,
-    must_end: Callable[[], bool], say: Callable[[str], None],
+    launcher: Launcher, ledger: Ledger, most: int, is_alone: bool, must_end: Callable[[], bool], say: Callable[[str], None],
 ) -> Sharing:  # fmt: skip
-    """How many of `most` trials like that of `point` to run at once here: known, measured, or 1.
+    """How many of `most` trials to run at once here: known, measured, or 1.
 
     What was measured is noted in the ledger, for each machine. Raises NothingMeasured where `must_end`
     says so.
@@ -95,7 +94,7 @@ def settled(
     if not is_alone:
         return Sharing(fault="another worker is at work on this machine")
     say("looks how many trials at once are fastest here")
-    found = measure(launcher, point, most, must_end)
+    found = measure(launcher, launcher.loaded.typical_point(), most, must_end)
     if not found.fault:
         rates_by_word = {str(n): round(rate, 2) for n, rate in found.examples_per_second.items()}
         by_machine[platform.node()] = here | {
@@ -193,13 +192,12 @@ class Probes:
                 if not any(steps):
                     deadline = time.monotonic() + MOST_SECONDS
                 steps[event.number].append(json.loads(event.line))
-            is_late = time.monotonic() > deadline
-            if shared_seconds(steps) >= SECONDS and all(len(own) > FEWEST_STEPS for own in steps):
+            shared = shared_seconds(steps)
+            enough = shared >= SECONDS and all(len(own) > FEWEST_STEPS for own in steps)
+            if enough or time.monotonic() > deadline:
                 break
-            if is_late and not shared_seconds(steps):
-                return None
-            if is_late:
-                break
+        if not shared:
+            return None
         self._weigh(running, steps)
         return steps
 
