@@ -28,6 +28,9 @@ from reports.wording import counted, gap, listed, score, shown, spread
 
 NAME, TITLE = "ablation", "One change at a time"
 FEWEST = 2
+"""By chance a search tries one change; more of them are a comparison"""
+ON_PURPOSE = "one at a time"
+"""How the sampler of that name says that it chose a trial"""
 LEVEL = 0.9
 
 
@@ -53,7 +56,7 @@ class _Change:
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """Each change with its gain over the default (more is better, also of a metric to minimise).
 
-    Nothing where fewer than two changes ran, or none ran twice. The gains are differences of means over
+    Nothing where no change ran on purpose and fewer than two by chance, or none ran twice. The gains are differences of means over
     seeds with Student's interval, the seed noise taken from all of these configurations. A change is `better` or `worse` where an interval holds that is widened for
     all changes together (Bonferroni).
     """
@@ -67,7 +70,8 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     runs = [change.runs(is_unselected) for change in changes]
     own = [*fresh.get(default.number, {}).values(), *_scores([default])]
     noise = seed_noise([own, *runs])
-    if len(changes) < FEWEST or noise is None:
+    is_meant = any(change.trial.chosen_by == ON_PURPOSE for change in changes)
+    if noise is None or len(changes) < (1 if is_meant else FEWEST):
         return {}
     sign = 1.0 if table.maximize else -1.0
     rows = []
@@ -183,11 +187,12 @@ def _sentences(data: dict[str, Any]) -> list[str]:
     for verdict, names in found.items():
         some = listed(names) if names else "none of them"
         sentences.append(f"Surely {verdict} than the default: {some}.")
-    sentences.append(
-        f"Of {len(rows)} intervals of 90% about {max(1, round(0.1 * len(rows)))} may miss the truth by chance, so a change is called better or "
-        "worse only where an interval widened for all of them together leaves 0 out. What gains alone "
-        "need not gain together: run what is promising as one configuration."
-    )
+    if len(rows) > 1:
+        sentences.append(
+            f"Of {len(rows)} intervals of 90% about {max(1, round(0.1 * len(rows)))} may miss the truth by chance, so a change is called better or "
+            "worse only where an interval widened for all of them together leaves 0 out. What gains alone "
+            "need not gain together: run what is promising as one configuration."
+        )
     if not data["unselected"]:
         sentences.append(
             "Not all of the changes ran to their end and again on fresh seeds (confirm.top). Of those that did "

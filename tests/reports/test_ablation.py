@@ -125,3 +125,17 @@ def test_the_intervals_hold_and_nothing_is_called_sure_by_chance():
         false += any(wrong[row["verdict"]](gains[row["trial"]]) for row in rows)
     assert 0.87 <= np.mean(held) <= 0.93
     assert false / 400 <= 0.1
+
+
+def test_one_change_made_on_purpose_is_enough_and_one_made_by_chance_is_not():
+    def study(chosen_by):
+        made = optuna.create_study(direction="maximize")
+        for seed in range(3):
+            for point, kind in ((DEFAULT, "default"), (DEFAULT | {"rdrop": 1.0}, chosen_by)):
+                add(made, point, 0.001 * seed, chosen_by=kind)
+        return made
+
+    drawing = ablation.draw(section(study("one at a time")))
+    assert "may miss the truth" not in " ".join(drawing.sentences)
+    assert len(drawing.figures[0].table.rows) == 1
+    assert section(study("adaptive")) == {}
