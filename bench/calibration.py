@@ -383,7 +383,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
     ]  # fmt: skip
     line("share ≥ 0.4 called `matters`, 50 trials, signal-to-noise 4", strong, "≥ 90 %")
     weak = [p["verdict"] == NEGLIGIBLE for _, p in every if p["true"] >= NEGLIGIBLE_BELOW]
-    line("a share ≥ 0.1 is called `negligible`", weak, "≤ 5 %")
+    line("a share ≥ 0.1 is called `hardly matters`", weak, "≤ 5 %")
     for size in sorted({r["size"] for r in rows}):
         open_ = [p["verdict"] == CANNOT_TELL for r, p in every if r["size"] == size]
         line(f"`cannot tell`, {size} trials", open_, "")

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from reports.sensitivity.interval import Interval
+from reports.sensitivity.effects import Effect
+from reports.sensitivity.interval import ROUNDING, Interval
 from reports.sensitivity.result import Analysis, Parameter
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import Column, TrialTable
@@ -34,7 +35,7 @@ def advice(table: TrialTable, analysis: Analysis) -> list[Advice]:
     steps = [*_seeds(winner, analysis.over_default)]
     for parameter in parameters:
         if parameter.verdict == MATTERS:
-            steps += _range(columns[parameter.name], parameter, winner)
+            steps += _range(columns[parameter.name], parameter, winner, table.maximize)
     steps += _fix([p for p in parameters if p.verdict == NEGLIGIBLE], winner)
     steps += _more([p for p in parameters if p.verdict == CANNOT_TELL])
     return steps
@@ -48,7 +49,9 @@ def _seeds(winner: Winner, gap: Interval | None) -> list[Advice]:
             f"then {score(winner.score)} is an optimistic score."
         )
         return [Advice(text, "winner")]
-    if gap is None or gap.low > 0 or gap.high < 0 or not gap.estimate:
+    if gap is None or gap.low > 0 or gap.high < 0:
+        return []
+    if abs(gap.estimate) <= ROUNDING * abs(winner.score):
         return []
     # The interval shrinks with the square root of the number of seeds.
     factor = (max(gap.high - gap.estimate, gap.estimate - gap.low) / abs(gap.estimate)) ** 2
@@ -56,18 +59,18 @@ def _seeds(winner: Winner, gap: Interval | None) -> list[Advice]:
     apart = abs(gap.estimate)
     if needed > MOST_SEEDS:
         text = (
-            f"Do not count on the winner being better than the default: they are {score(apart)} apart, "
-            f"and it would take more than {MOST_SEEDS} fresh seeds of each to be sure of it."
+            f"Do not count on these seeds for the winner being better than the default: they are "
+            f"{score(apart)} apart, and it would take more than {MOST_SEEDS} fresh seeds of each to be sure of it."
         )
     else:
         text = (
-            f"Run the winner and the default on about {needed} fresh seeds each, in all, to be sure which is "
-            f"better: so far they are {score(apart)} apart."
+            f"Give the winner and the default about {needed} fresh seeds each in all (run the sweep again with "
+            f"--set confirm.seeds={needed}) to be sure which is better: so far they are {score(apart)} apart."
         )
     return [Advice(text, "winner")]
 
 
-def _range(column: Column, parameter: Parameter, winner: Winner) -> list[Advice]:
+def _range(column: Column, parameter: Parameter, winner: Winner, maximize: bool) -> list[Advice]:
     """Widen a range at whose end the winner lies, or narrow one that is good only in a part."""
     safe, name = parameter.safe_range, parameter.name
     if safe is None or parameter.around is None or name not in winner.params:
@@ -80,7 +83,7 @@ def _range(column: Column, parameter: Parameter, winner: Winner) -> list[Advice]
     at, (at_low, at_high) = winner.params[name], _ends(column)
     end = "lower" if at_low is not None and at <= at_low else ""
     end = end or ("upper" if at_high is not None and at >= at_high else "")
-    if end:
+    if end and _may_widen(column, end) and _rises_to(parameter.around, end, maximize):
         return [
             Advice(
                 f"Widen {name} beyond its {end} end: the winner's {shown(at)} lies there, and better "
@@ -98,6 +101,18 @@ def _range(column: Column, parameter: Parameter, winner: Winner) -> list[Advice]
             "robustness",
         )
     ]
+
+
+def _may_widen(column: Column, end: str) -> bool:
+    """Whether there is something beyond an end; 0 below and 1 above are nearly always a limit."""
+    return (column.low if end == "lower" else column.high) != (0 if end == "lower" else 1)
+
+
+def _rises_to(around: Effect, end: str, maximize: bool) -> bool:
+    """Whether the expected score through the winner is best in the outer half on that side."""
+    middle = [value if maximize else -value for value in around.middle]
+    best = middle.index(max(middle)) / max(1, len(middle) - 1)
+    return best <= 0.5 if end == "lower" else best >= 0.5
 
 
 def _ends(column: Column) -> tuple[float | None, float | None]:

@@ -33,7 +33,7 @@ from reports.sensitivity.verdict import (
 )
 from reports.trials import TrialRow, TrialTable, read_table, table_of
 from reports.view import LEVEL, View, axis_of, inside, positions_of, scored_inside, view_of
-from reports.winner import Winner, find_winner, gap_between, unselected_scores
+from reports.winner import Winner, find_winner, gap_to, unselected_scores
 from reports.wording import at_most
 
 SMALLEST_INTERACTION = 0.02
@@ -92,6 +92,7 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
         outside=len(scored) - len(rows),
         parameters=_parameters(table, view),
         interactions=view.interactions(),
+        has_pairs=bool(view.shares and view.shares.pair_S),
         maps=_maps(view),
         noise_share=view.noise_share(),
         noise_sd=noise_sd,
@@ -109,7 +110,7 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
 def _over_default(table: TrialTable, winner: Winner | None) -> Interval | None:
     if winner is None or winner.default_number is None:
         return None
-    return gap_between(unselected_scores(table, winner), winner.number, winner.default_number)
+    return gap_to(unselected_scores(table, winner), winner, winner.default_number)
 
 
 def _maps(view: View) -> list[EffectMap]:
@@ -297,12 +298,11 @@ def _best_of_n(table: TrialTable) -> BestOfN | str:
         if "unknown" not in kinds:
             how = f"not all trials were random ({' and '.join(sorted(kinds))})"
         return f"{how}, and only independent ones tell it (search.sampler: random)"
-    finished = [t.objective for t in drawn if t.objective is not None]
-    if len(finished) < 2:
+    if any(t.status == "pruned" for t in drawn):
+        return "what the pruned trials would have scored is not known (search.pruner: none)"
+    scores = [t.objective for t in drawn if t.objective is not None]
+    if len(scores) < 2:
         return "fewer than two random trials finished"
-    # What was pruned or failed is as good as the worst: it would not have been the best.
-    worst = min(finished) if table.maximize else max(finished)
-    scores = [worst if t.objective is None else t.objective for t in drawn]
     name = table.metric.lower().removeprefix("eval_")
     known = (0.0, 1.0) if name in UNIT_METRICS else (-1.0, 1.0) if name == "mcc" else None
     if known and not all(known[0] <= score <= known[1] for score in scores):

@@ -25,7 +25,7 @@ from reports.sensitivity.surrogate import Posterior
 from reports.trials import TrialTable, read_table
 from reports.view import axis_of, positions_of, scored_inside
 from reports.winner import Winner, find_winner
-from reports.wording import alike, listed, shown
+from reports.wording import gap, listed, shown
 
 SAME, BETTER, WORSE, MOVED, CANNOT_TELL = "same", "better", "worse", "moved", "cannot tell"
 LEVEL = 0.9
@@ -58,6 +58,7 @@ class Comparison:
     verdict: str
     sentence: str
     metric: str
+    maximize: bool
     winners: tuple[Winner | None, Winner | None]
     level_change: Interval | None
     place_change: Interval | None
@@ -141,6 +142,7 @@ def _compare(
         verdict=told.verdict if told else CANNOT_TELL,
         sentence="",
         metric=tables[0].metric,
+        maximize=tables[0].maximize,
         winners=(analyses[0].winner, analyses[1].winner),
         level_change=told.level if told else None,
         place_change=told.place if told else None,
@@ -201,23 +203,22 @@ def _sentence(c: Comparison) -> str:
     if c.verdict == MOVED:
         return (
             "The best place has moved: the two runs disagree about the hyperparameters by more than "
-            f"seed noise. On today's data today's winner is {_signed(gain)} against the one before."
+            f"seed noise. On the later run's data its winner is {_signed(gain, c)} against the earlier one."
         )
     if c.verdict in (BETTER, WORSE):
         return (
-            f"All scores are {c.verdict}: {_signed(level)} on average; the best place has not visibly "
+            f"All scores are {c.verdict}: {_signed(level, c)} on average; the best place has not visibly "
             "moved."
         )
     return (
-        f"Nothing has visibly changed: all scores have gained {_signed(level)} on average, and the two "
+        f"Nothing has visibly changed: all scores differ by {_signed(level, c)} on average, and the two "
         "runs do not disagree about the best place."
     )
 
 
-def _signed(gain: Interval) -> str:
-    estimate, low, high = alike(gain.estimate, gain.low, gain.high)
-    plus = "+" if gain.estimate > 0 else ""
-    return f"{plus}{estimate} ({low} to {high}, {gain.level:.0%})"
+def _signed(gain: Interval, c: Comparison) -> str:
+    better = "" if c.maximize else "; above 0 is better"
+    return f"{gap(vars(gain))[:-1]}, {gain.level:.0%}{better})"
 
 
 def _changed(before: Analysis, after: Analysis) -> list[Changed]:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from reports.page_files import page_file, template
 from reports.render import replace_file
-from reports.sensitivity.verdict import MATTERS, NEGLIGIBLE
+from reports.sensitivity.verdict import MATTERS, NEGLIGIBLE, ONE_VALUE
 from reports.trend import Slot, trend_of
 from reports.wording import score, shown, spread
 
@@ -90,7 +90,8 @@ def _what_matters(verdicts: list[tuple[str, str]]) -> str:
     found = [name for name, verdict in verdicts if verdict == MATTERS]
     if found:
         return ", ".join(found)
-    return "nothing" if {verdict for _, verdict in verdicts} == {NEGLIGIBLE} else "cannot tell"
+    known = {verdict for _, verdict in verdicts} - {ONE_VALUE}
+    return "nothing" if known == {NEGLIGIBLE} else "cannot tell"
 
 
 def _read(path: Path) -> IndexedRun:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from reports.sensitivity.axis import Axis, Floats
 from reports.sensitivity.bounds import pruned_bounds
-from reports.sensitivity.interval import Interval, of_draws
+from reports.sensitivity.interval import ROUNDING, Interval, of_draws
 from reports.sensitivity.local import local_shares
 from reports.sensitivity.result import Fit, Interaction
 from reports.sensitivity.shares import Shares, sobol_shares
@@ -130,7 +130,7 @@ def _too_little(
     scores = np.array([t.objective for t in finished], dtype=float)
     if np.abs(scores).max() > LARGEST_SCORE:
         return f"the {metric} is too large to reckon with"
-    if not scores.var():
+    if np.ptp(scores) <= ROUNDING * np.abs(scores).max():
         same = len(set(scores)) == 1
         return f"every finished trial has the same {metric}" + ("" if same else ", nearly")
     if configurations < FEWEST_CONFIGURATIONS:

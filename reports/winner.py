@@ -9,6 +9,8 @@ from reports.sensitivity.interval import Interval
 from reports.trials import TrialTable
 from reports.wording import score, seeds, shown, spread
 
+LEVEL = 0.9
+
 
 @dataclass(frozen=True)
 class Winner:
@@ -72,12 +74,18 @@ def unselected_scores(table: TrialTable, winner: Winner | None) -> dict[int, lis
     return runs
 
 
-def gap_between(runs: dict[int, list[float]], number: int, other: int) -> Interval | None:
-    """How far one confirmed configuration's mean lies from another's; the seed noise is that of all."""
+def gap_to(runs: dict[int, list[float]], winner: Winner, other: int) -> Interval | None:
+    """The winner's mean minus another confirmed configuration's; the seed noise is that of all.
+
+    As the best of several on these very runs the winner is flattered: the interval is widened so that
+    those of all that could have won hold at once (Bonferroni).
+    """
+    number = winner.number
     if number == other or number not in runs or other not in runs:
         return None
     others = [scores for key, scores in runs.items() if key not in (number, other)]
-    return difference(runs[number], runs[other], others=others)
+    level = 1 - (1 - LEVEL) / max(1, winner.compared - 1)
+    return difference(runs[number], runs[other], level, others)
 
 
 def confirmed_scores(table: TrialTable) -> dict[int, dict[int, float]]:

@@ -4,18 +4,25 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
+MOST_LISTED = 8
+
 
 def score(value: float) -> str:
-    """A score as text: four decimals, or four significant digits where those say nothing."""
-    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
+    """A score as text: four decimals; elsewhere what says something."""
+    return alike(value)[0]
 
 
 def alike(*values: float) -> list[str]:
     """Scores that stand together, with the decimals of the largest: 0.8158 and 0.0001."""
-    largest = max(values, key=abs)
-    if largest and 0.001 <= abs(largest) < 10_000:
-        return [f"{value:.4f}" for value in values]
-    return [score(value) for value in values]
+    largest = abs(max(values, key=abs))
+    if 10_000 <= largest < 10_000_000:
+        return [f"{value:.1f}" for value in values]
+    if largest and not 0.001 <= largest < 10_000:
+        return [f"{value:.4g}" for value in values]
+    decimals = 4
+    if largest != round(largest) and f"{largest:.4f}".endswith(".0000"):  # 0.99996 is not 1
+        decimals = 6
+    return [f"{value:.{decimals}f}" for value in values]
 
 
 def spread(values: list[float]) -> str:
@@ -36,10 +43,10 @@ def counted(count: int, noun: str) -> str:
 
 
 def evidence(fit: Mapping[str, Any]) -> str:
-    """`29 finished and 31 pruned trials`: what an estimate rests on (the fields of a Fit)."""
+    """`29 finished and 31 pruned runs`, those on fresh seeds included: what an estimate rests on."""
     if not fit["pruned"]:
-        return counted(fit["finished"], "finished trial")
-    return f"{fit['finished']} finished and {counted(fit['pruned'], 'pruned trial')}"
+        return counted(fit["finished"], "finished run")
+    return f"{fit['finished']} finished and {counted(fit['pruned'], 'pruned run')}"
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
@@ -101,8 +108,10 @@ def gap(interval: dict[str, float]) -> str:
 
 def safe_text(safe: Mapping[str, Any]) -> str:
     """`1e-05 to 0.0003`, with "all of it" where it is; `16 or 32` of a choice (a SafeRange's fields)."""
-    if safe["low"] is None or safe["choices"]:
-        return listed([shown(choice) for choice in safe["choices"]], "or")
+    choices = [shown(choice) for choice in safe["choices"]]
+    if safe["low"] is None or 0 < len(choices) <= MOST_LISTED:
+        left = len(choices) - MOST_LISTED
+        return listed([*choices[:MOST_LISTED], f"{left} more"] if left > 0 else choices, "or")
     text = f"{shown(safe['low'])} to {shown(safe['high'])}"
     return f"{text} (all of it)" if all(safe["reaches_end"]) else text
 

@@ -49,7 +49,7 @@ def save(
 ) -> None:
     """Writes the whole state; the file that was there becomes the previous one.
 
-    `extra` are more weights by the name of their kind, such as those of the best evaluation.
+    `extra` are more tensors by the name of their kind, such as the weights of the best evaluation.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -64,9 +64,6 @@ def save(
                 tensors[f"optimizer.{key}.{name}"] = value
     for kind, weights in extra.items():
         tensors |= {f"{kind}.{name}": tensor for name, tensor in weights.items()}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
     header = {
         "identity": identity, "step": progress.step, "evaluations": progress.evaluations,
         "train_seconds": progress.train_seconds, "evaluate_seconds": progress.evaluate_seconds,
@@ -89,7 +86,7 @@ def save(
 def restore(
     folder: Path, identity: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, dict[str, torch.Tensor]]] | None:
-    """Loads the newest whole state of this very run, and its extra weights; None where there is none."""
+    """Loads the newest whole state of this very run, and its extra tensors; None where there is none."""
     for name in (LATEST, PREVIOUS):
         try:
             with safe_open(folder / name, framework="pt") as file:
@@ -121,14 +118,24 @@ def _put_back(
             "exp_avg": tensors[f"optimizer.exp_avg.{name}"].to(device),
             "exp_avg_sq": tensors[f"optimizer.exp_avg_sq.{name}"].to(device),
         }
-    torch.set_rng_state(tensors["random.cpu"])
-    if torch.cuda.is_available() and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"])
     progress = Progress(
         header["step"], header["evaluations"], header["train_seconds"],
         header["evaluate_seconds"], header.get("recent_losses", []), header.get("loss_scale"),
     )  # fmt: skip
     return progress, {kind: part(f"{kind}.") for kind in header.get("extra", [])}
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """That of this process's generators, by device."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
+
+
+def set_random_state(states: Mapping[str, torch.Tensor]) -> None:
+    """Puts back what `random_state` gave."""
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def clear(folder: Path) -> None:

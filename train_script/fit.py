@@ -83,7 +83,9 @@ class Fit:
         }
         # In SageMaker the jobs of a tuning job share one checkpoint folder.
         self.folder = Path(config.checkpoint_dir, os.environ.get("TRAINING_JOB_NAME", ""))
-        data = {"texts": splits.train.texts, "of": splits.train.labels, "labels": splits.labels}
+        data: dict[str, Any] = {"labels": splits.labels, "weights": self.pretrained_sha256}
+        for name, part in (("train", splits.train), ("validation", self.validation)):
+            data[name] = [part.texts, part.labels]
         self.identity = checkpoint.identity_hash(config.identity() | data)
         self.progress = checkpoint.Progress(0, [], 0.0, 0.0, [])
         self.best_weights: dict[str, Tensor] | None = None
@@ -145,6 +147,7 @@ class Fit:
             self.progress, extra = restored
             self.best_weights = extra.get("best") or None
             self.average.load(extra.get("average", {}))
+            self._put_back_random(extra.get("random", {}))
             if self.progress.loss_scale is not None:
                 self.scaler.load_state_dict(self.scaler.state_dict() | self.progress.loss_scale)
             say(f"goes on from step {self.progress.step} of {self.total_steps} ({self.folder})")
@@ -153,9 +156,10 @@ class Fit:
             ):  # whoever reads may have missed a line when this run was cut off
                 for record in self.progress.evaluations:
                     emit(record)
-        if not self.ranks.agree(self.progress.step):
+        if len(set(self.ranks.gathered(self.progress.step))) > 1:
             raise TrainingFailed(
-                f"the processes found checkpoints of different steps in {self.folder}"
+                f"the processes do not find the same checkpoint in {self.folder}; on several machines it has "
+                "to be a folder that they share, and an empty one begins anew"
             )
 
     def _say_begin(self) -> None:
@@ -249,9 +253,10 @@ class Fit:
                 self._note(measured, logits_NC)
             self.progress.evaluate_seconds += time.monotonic() - clock
             ends = self._patience_is_over()
-            if self.progress.step < self.total_steps and not ends:
-                self._checkpoint()
-        return bool(self.ranks.total(ends))
+        ends = bool(self.ranks.total(ends))
+        if self.progress.step < self.total_steps and not ends:
+            self._checkpoint()
+        return ends
 
     def _evaluate(self) -> tuple[dict[str, float], np.ndarray]:
         """The scores on the validation split, and its logits (N, C)."""
@@ -301,12 +306,27 @@ class Fit:
         return max(found[-patience:]) <= max(found[:-patience])
 
     def _checkpoint(self) -> None:
-        if self.ranks.is_first:
-            self.progress.loss_scale = self.scaler.state_dict() or None
-            extra = {"best": self.best_weights or {}, "average": self.average.weights}
-            checkpoint.save(
-                self.folder, self.identity, self.progress, self.model, self.optimizer, extra
-            )
+        """The first process writes it, with the random states of all."""
+        states = self.ranks.gathered(checkpoint.random_state())
+        if not self.ranks.is_first:
+            return
+        self.progress.loss_scale = self.scaler.state_dict() or None
+        extra = {
+            "best": self.best_weights or {}, "average": self.average.weights,
+            "random": {f"{rank}.{k}": t for rank, each in enumerate(states) for k, t in each.items()},
+        }  # fmt: skip
+        checkpoint.save(
+            self.folder, self.identity, self.progress, self.model, self.optimizer, extra
+        )
+
+    def _put_back_random(self, states: dict[str, Tensor]) -> None:
+        """The process's own; where more of them go on than there were, a new one."""
+        own = f"{self.ranks.rank}."
+        mine = {k.removeprefix(own): t for k, t in states.items() if k.startswith(own)}
+        if mine:
+            checkpoint.set_random_state(mine)
+        else:
+            torch.manual_seed(self.config.seed + 1_000_003 * self.ranks.rank + self.progress.step)
 
     def _save(self, start_seconds: float) -> dict[str, Any]:
         """Writes the model and its predictions; the result's record."""
@@ -317,8 +337,10 @@ class Fit:
             self.average.settle()
         if self.kept_logits_NC is None:  # measured before this process began
             _, self.kept_logits_NC = self._evaluate()
-        if config.pooling != "cls":  # for predict.py; transformers' own class reads [CLS]
+        # For predict.py; transformers' own class reads [CLS]. The folder begun from may say another.
+        if config.pooling != getattr(self.model.config, "pooling", "cls"):
             self.model.config.pooling = config.pooling
+        self.tokenizer.model_max_length = config.max_length
         save_model(self.model, self.tokenizer, Path(config.model_dir))
         write_predictions(
             Path(config.output_data_dir), self.splits, self.kept_logits_NC.argmax(axis=1).tolist()

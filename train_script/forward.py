@@ -60,8 +60,10 @@ def remember_frozen(
 
     It lies in the rows, on the device that trains.
     """
-    if not isinstance(forward, PackedBert) or not forward.frozen:
+    if not forward.frozen:
         return ""
+    if not isinstance(forward, PackedBert):
+        return "the frozen layers are computed at every step, since batches are padded"
     tokens = sum(len(row["input_ids"]) for rows in parts for row in rows)
     width = forward.model.config.hidden_size
     examples = sum(map(len, parts))

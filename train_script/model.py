@@ -25,6 +25,10 @@ DROPOUT_NAMES = (
     ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),  # BERT, RoBERTa
     ("dropout", "attention_dropout", "seq_classif_dropout"),  # DistilBERT
 )
+HEAD_DROPOUT = {
+    "albert": "classifier_dropout_prob", "deberta": "cls_dropout", "deberta-v2": "cls_dropout",
+}  # fmt: skip
+"""Where a kind of model has its own name for the last of these"""
 LAYERS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers")
 """Where the models of transformers keep their layers"""
 
@@ -46,18 +50,23 @@ def has_native_bf16(device: torch.device) -> bool:
 def load_model(
     place: str, labels: Sequence[str], dropouts: tuple[float, float, float]
 ) -> tuple[nn.Module, str]:
-    """The encoder of `place` (folder or hub name) with a new classifier, initialised by torch's seed.
+    """The encoder of `place` (folder or hub name) and a classifier; BadInput where it cannot be that.
 
+    The classifier is new, initialised by torch's seed, but where the folder has one of that size.
     `dropouts` are those of the layers, of the attention and before the classifier. Also the SHA-256 of
     the weights that were loaded, which is the same wherever they came from.
     """
-    config = AutoConfig.from_pretrained(place)
+    try:
+        config = AutoConfig.from_pretrained(place)
+    except (ValueError, OSError) as exc:
+        raise BadInput(f"model {place} cannot be loaded: {_first_line(exc)}") from exc
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
     for names in DROPOUT_NAMES:
         if hasattr(config, names[0]):
-            for name, dropout in zip(names, dropouts, strict=True):
+            of_head = HEAD_DROPOUT.get(config.model_type, names[2])
+            for name, dropout in zip((*names[:2], of_head), dropouts, strict=True):
                 setattr(config, name, dropout)
             break
     else:
@@ -67,9 +76,11 @@ def load_model(
         )
     if found := kept(("weights", place)):  # the same as below, without reading and hashing a file
         kind, weights, digest = found
-        return kind.from_pretrained(
+        model = kind.from_pretrained(
             None, config=config, state_dict=dict(weights), dtype=torch.float32
-        ), digest
+        )
+        _check_head_dropout(model, place, dropouts)
+        return model, digest
     try:
         # A classifier of another size in the checkpoint is replaced, not an error.
         model, told = AutoModelForSequenceClassification.from_pretrained(
@@ -77,12 +88,42 @@ def load_model(
             output_loading_info=True,
         )  # fmt: skip
     except (ValueError, OSError) as exc:
-        raise BadInput(f"model {place} cannot be loaded: {str(exc).splitlines()[0]}") from exc
+        raise BadInput(f"model {place} cannot be loaded: {_first_line(exc)}") from exc
     new = {*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])}
+    if lost := sorted(k for k in new if _is_of_encoder(k, model)):
+        raise BadInput(
+            f"model {place}: {len(lost)} of the encoder's weights are missing in its files or have "
+            f"another shape there, such as {lost[0]}; saved by transformers' save_pretrained they are whole"
+        )
+    _check_head_dropout(model, place, dropouts)
     weights = {k: v for k, v in model.state_dict().items() if k not in new}
     digest = _sha256(weights)
     keep(("weights", place), (type(model), weights, digest))
     return model, digest
+
+
+def _first_line(exc: Exception) -> str:
+    return (str(exc).strip() or type(exc).__name__).splitlines()[0]
+
+
+def _is_of_encoder(name: str, model: Any) -> bool:
+    """Whether a weight is the pre-trained encoder's; its pooler is not always saved with it."""
+    return name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
+
+
+def _check_head_dropout(model: Any, place: str, dropouts: tuple[float, float, float]) -> None:
+    """BadInput where a classifier's dropout of its own was asked for and this model has none."""
+    own = model.base_model_prefix + "."
+    found = [
+        module.p
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and not name.startswith(own)
+    ]
+    if dropouts[2] != dropouts[0] and dropouts[2] not in found:
+        raise BadInput(
+            f"model {place}: {type(model).__name__} has no dropout of its own before the classifier; leave "
+            "classifier_dropout out"
+        )
 
 
 def layers_of(model: Any) -> list[nn.Module]:
@@ -102,8 +143,23 @@ def layers_of(model: Any) -> list[nn.Module]:
 
 def depths_of(model: Any) -> dict[nn.Parameter, int]:
     """How far below the head each parameter is that is: 1 in the top layer, most in the embeddings."""
-    parts = [*reversed(layers_of(model)), model.base_model.embeddings]
-    return {p: depth for depth, part in enumerate(parts, start=1) for p in part.parameters()}
+    layers = layers_of(model)
+    found = dict.fromkeys(_below_layers(model), len(layers) + 1)
+    return found | {
+        p: depth
+        for depth, layer in enumerate(reversed(layers), start=1)
+        for p in layer.parameters()
+    }
+
+
+def _below_layers(model: Any) -> list[nn.Parameter]:
+    """The encoder's parameters outside its layers and pooler: embeddings and what all layers share."""
+    base = model.base_model
+    pooler = getattr(base, "pooler", None)
+    above = {
+        p for part in (*layers_of(model), pooler) if part is not None for p in part.parameters()
+    }
+    return [p for p in base.parameters() if p not in above]
 
 
 def freeze(model: Any, count: int) -> list[nn.Module]:
@@ -116,6 +172,8 @@ def freeze(model: Any, count: int) -> list[nn.Module]:
     frozen = [model.base_model.embeddings, *layers[:count]]
     for module in frozen:
         module.requires_grad_(False)
+    for parameter in _below_layers(model):
+        parameter.requires_grad_(False)
     return frozen
 
 
@@ -148,11 +206,25 @@ def _sha256(weights: dict[str, torch.Tensor]) -> str:
 
 
 def load_tokenizer(place: str, max_length: int) -> PreTrainedTokenizerBase:
-    """The model's own tokenizer; BadInput where `max_length` is more than the model's positions."""
-    tokenizer = once(("tokenizer", place), lambda: AutoTokenizer.from_pretrained(place))
+    """The model's own tokenizer; BadInput without one, or where `max_length` is more than its positions."""
+    tokenizer = once(("tokenizer", place), lambda: _read_tokenizer(place))
     longest = positions(place)
     if longest and max_length > longest:
         raise BadInput(f"max_length {max_length} is more than the {longest} positions of {place}")
+    return tokenizer
+
+
+def _read_tokenizer(place: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place)
+    except (ValueError, OSError) as exc:
+        raise BadInput(f"model {place} has no tokenizer: {_first_line(exc)}") from exc
+    # Without files of its own transformers makes one that knows no word.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise BadInput(
+            f"model {place} has no tokenizer: its folder lacks tokenizer.json or the vocabulary "
+            "(tokenizer.save_pretrained writes them)"
+        )
     return tokenizer
 
 

@@ -12,15 +12,21 @@ import torch
 
 from train_script.errors import BadInput
 from train_script.packed import PackedBert, pack, why_not
+from train_script.pretrained import positions
 from train_script.tokens import tokenize
 
 BATCH = 64
+MOST_TOKENS = 512
+"""Where neither tokenizer nor model says how long a text may be"""
 
 
 def predict(
-    folder: str, texts: Sequence[str | tuple[str, ...]], max_length: int = 128
+    folder: str, texts: Sequence[str | tuple[str, ...]], max_length: int | None = None
 ) -> list[str]:
-    """The label of each text, or pair of texts; BadInput where the folder holds no model."""
+    """The label of each text, or pair of texts; BadInput where the folder holds no model.
+
+    Texts are cut to `max_length` tokens; left out, to as many as in training.
+    """
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
@@ -30,7 +36,8 @@ def predict(
         raise BadInput(
             f"model {folder} cannot be loaded: {str(exc).strip().splitlines()[0]}"
         ) from exc
-    rows = tokenize(tokenizer, [t if isinstance(t, tuple) else (t,) for t in texts], max_length)
+    longest = min(max_length or tokenizer.model_max_length, positions(folder) or MOST_TOKENS)
+    rows = tokenize(tokenizer, [t if isinstance(t, tuple) else (t,) for t in texts], longest)
     forward = None
     if not why_not(model):
         forward = PackedBert(model, pooling=getattr(model.config, "pooling", "cls")).eval()

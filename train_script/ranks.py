@@ -7,6 +7,7 @@ process evaluates, prints, writes checkpoints and saves; the others only train.
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -65,10 +66,10 @@ class Ranks:
         distributed.all_reduce(shared)
         return float(shared)
 
-    def agree(self, value: int) -> bool:
-        """Whether every process has the same value."""
+    def gathered(self, value: Any) -> list[Any]:
+        """Every process's value, by rank."""
         if self.count == 1:
-            return True
-        values: list[int | None] = [None] * self.count
+            return [value]
+        values: list[Any] = [None] * self.count
         distributed.all_gather_object(values, value)
-        return len(set(values)) == 1
+        return values

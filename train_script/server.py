@@ -70,7 +70,13 @@ class Server:
         client, _ = listener.accept()
         try:
             asked = receive(client)
-        except (OSError, ValueError):
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            struct.error,
+        ):  # it left, or is none of ours
             client.close()
             return
         warm(asked)
@@ -92,7 +98,9 @@ class Server:
             client.sendall(f"{pid}\n".encode())
 
     def _client_left(self, client: socket.socket) -> None:
-        """Its run is of no use any more."""
+        """Its run is of no use any more; unless that ended just now."""
+        if client not in self.runs:
+            return
         self.selector.unregister(client)
         pid, _ = self.runs[client]
         with suppress(ProcessLookupError, PermissionError):
@@ -116,18 +124,25 @@ def receive(client: socket.socket) -> Asked:
     """What a client asks for: a length and its streams, then so many bytes of JSON."""
     client.settimeout(10)
     head, streams, _, _ = socket.recv_fds(client, 4, 2)
-    (size,) = struct.unpack("!I", head)
-    if size > MOST_BYTES or len(streams) != 2:
-        raise ValueError(size)
-    text = bytearray()
-    while len(text) < size:
-        part = client.recv(size - len(text))
-        if not part:
-            raise ValueError(text)
-        text += part
-    client.settimeout(None)
-    told = json.loads(text)
-    return Asked(told["script"], told["arguments"], told["environment"], told["folder"], streams)
+    try:
+        (size,) = struct.unpack("!I", head)
+        if size > MOST_BYTES or len(streams) != 2:
+            raise ValueError(size)
+        text = bytearray()
+        while len(text) < size:
+            part = client.recv(size - len(text))
+            if not part:
+                raise ValueError(text)
+            text += part
+        client.settimeout(None)
+        told = json.loads(text)
+        return Asked(
+            told["script"], told["arguments"], told["environment"], told["folder"], streams
+        )
+    except BaseException:
+        for stream in streams:  # later runs would inherit them, and keep their readers waiting
+            os.close(stream)
+        raise
 
 
 def warm(asked: Asked) -> None:

@@ -62,7 +62,7 @@ def guarded(work: Callable[[], None]) -> int:
             return 1
         raise
     except ModuleNotFoundError as exc:
-        say(f"error: the package {exc.name} is not installed: pip install 'tuner[local]'")
+        say(f"error: the package {exc.name} is not installed: make setup")
         return 2
     except OSError as exc:
         if exc.errno is None:

@@ -104,11 +104,12 @@ def run(
 ) -> None:
     """Run a sweep, or go on with it, and write its report.
 
-    Ctrl-C lets running trials save and ends; the same command goes on. A second Ctrl-C kills them.
-    On SageMaker Ctrl-C only ends the following: the jobs go on until `tuner stop`.
+    Ctrl-C lets running trials save and ends; the same command goes on. A second
+    Ctrl-C kills them. On SageMaker Ctrl-C only stops watching;
+    `tuner stop` ends the jobs.
 
-    Exit status: 0 done (or budget.hours or budget.usd used up), 1 no trial worked, 2 bad input, 130 stopped by Ctrl-C, 143
-    by SIGTERM or `tuner stop`.
+    Exit status: 0 done (or budget.hours or budget.usd used up), 1 no trial
+    worked, 2 bad input, 130 stopped by Ctrl-C, 143 by SIGTERM or `tuner stop`.
 
     Examples:
       tuner run sweeps/demo.yaml
@@ -143,9 +144,10 @@ def worker(
 ) -> None:
     """Help a sweep that another `tuner run` or `tuner worker` has begun, here or on another machine.
 
-    On another machine the sweep needs `storage: postgresql://...`, and its file is named here. Each
-    trial runs once; the trial of a worker that dies is gone on with by another. Each worker runs
-    budget.parallel trials at once. Ctrl-C and exit status are those of `tuner run`.
+    On another machine the sweep needs `storage: postgresql://...`, and its file
+    is named here. Each trial runs once; the trial of a worker that dies is gone
+    on with by another. Each worker runs budget.parallel trials at once. Ctrl-C
+    and exit status are those of `tuner run`.
 
     Examples:
       tuner worker runs/mrpc
@@ -204,7 +206,7 @@ def status(run: Run) -> None:
     console = Console(highlight=False)
     console.print(trial_table(rows, metric, console.width))
     for part in ledger.study.user_attrs.get("tuning_jobs", []):
-        print(f"tuning job {part['name']}: {part['status']} when it was last asked for")
+        print(f"tuning job {part['name']}: {part['status']} when last checked")
     from tuner.workers import at_work_here, is_here, workers_of
 
     here = at_work_here(ledger)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuner.errors import TunerError
+
 if TYPE_CHECKING:
     from reports.compare import Comparison
     from tuner.ledger import Ledger
@@ -22,10 +24,12 @@ def compare(
 ) -> None:
     """Say whether anything has changed from one run of a space to another, and how sure that is.
 
-    The verdict: `same`, `better` or `worse` (all scores have changed), `moved` (the best place is another
-    one), `cannot tell`. Where nothing has changed, it says that something has in less than one of twenty.
+    The verdict: `same`, `better` or `worse` (all scores have changed), `moved`
+    (the best place is another one), `cannot tell`. Where nothing has changed, it
+    says that something has in less than one of twenty.
 
-    Exit status: 0 nothing has visibly changed, 10 something has.
+    Exit status: 0 nothing has visibly changed, or it cannot be told; 10 something
+    has.
 
     Example:
       tuner compare runs/monday runs/demo
@@ -39,7 +43,10 @@ def compare(
     for line in lines_of(found):
         console.print(line, markup=False)
     if out is not None:
-        out.write_text(json.dumps(summary_of(found), indent=2) + "\n")
+        try:
+            out.write_text(json.dumps(summary_of(found), indent=2) + "\n")
+        except OSError as exc:
+            raise TunerError(f"{out} cannot be written: {exc.strerror}") from exc
     if summary_of(found)["changed"]:
         raise typer.Exit(10)
 
@@ -120,8 +127,9 @@ def lines_of(found: "Comparison") -> list[str]:
     elif found.gain is not None and found.probability is not None:
         estimate, low, high = alike(found.gain.estimate, found.gain.low, found.gain.high)
         lines.append(
-            f"today's winner against the one before, on today's data: {estimate} "
-            f"({low} to {high}, 90 %), better with a chance of {found.probability:.0%}"
+            f"the later winner against the earlier one, on the later run's data: {estimate} "
+            f"({low} to {high}, 90 %{'' if found.maximize else '; above 0 is better'}), better with a chance of "
+            f"{found.probability:.0%}"
         )
     lines += [f"{c.parameter}: {c.what} was {c.before}, is {c.after}" for c in found.disagreements]
     lines += [f"differs: {difference}" for difference in found.differences]

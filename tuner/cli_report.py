@@ -42,11 +42,18 @@ def report(
         str | None,
         typer.Option(metavar="maximize|minimize", help="Which score of --csv is better."),
     ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column of --csv that is a hyperparameter; left out: all others. May be repeated."
+        ),
+    ] = None,
     log: Annotated[
         list[str] | None, typer.Option(help="A column of --csv on a log scale. May be repeated.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write to; left out: the run's, or this one.")
+        Path | None,
+        typer.Option(help="The folder to write to; left out: the run's, or the current one."),
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Write it anew until the sweep ends; the page follows.")
@@ -82,6 +89,7 @@ def report(
         raise TunerError("--watch writes a report and --check compares one: name one of them")
     _refuse_what_does_not_apply(
         {"--study": (study, storage), "--region": (region, amt_job), "--log": (log, csv),
+         "--param": (param, csv),
          "--direction": (direction, csv), "--objective": (objective, csv or storage)}
     )  # fmt: skip
     if run is not None and check is None and not watch and _holds_runs(Path(run)):
@@ -110,7 +118,7 @@ def report(
             _finish(trials, out or Path("."), 1, check)
     else:
         assert csv is not None
-        trials = _csv_study(csv, objective, direction, log or [])
+        trials = _csv_study(csv, objective, direction, param or [], log or [])
         _finish(trials, out or Path("."), 1, check)
 
 
@@ -228,13 +236,15 @@ def _amt_study(name: str, region: str | None) -> "Iterator[Study]":
         yield ledger.study
 
 
-def _csv_study(file: Path, objective: str | None, direction: str | None, log: list[str]) -> "Study":
+def _csv_study(
+    file: Path, objective: str | None, direction: str | None, parameters: list[str], log: list[str]
+) -> "Study":
     import optuna
 
     from tuner.exchange import tables
     from tuner.ledger import Ledger
 
-    table = tables.read_table(file, objective, direction, [], log)
+    table = tables.read_table(file, objective, direction, parameters, log)
     study = optuna.create_study(
         direction="minimize" if table.direction == "minimize" else "maximize", study_name=file.stem
     )

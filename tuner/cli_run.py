@@ -3,6 +3,7 @@
 import sys
 from contextlib import suppress
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -51,10 +52,11 @@ def work(
     folder: "RunFolder",
     again: str,
     warm: dict[str, Any] | None = None,
+    is_slot: bool = False,
 ) -> None:
     """Runs a sweep, or helps, to its end; prints how it ended; `again` is what goes on with it.
 
-    `warm` is what an earlier run found (`warm_start_of`).
+    `warm` is what an earlier run found (`warm_start_of`). A slot that used up its budget is over.
     """
     from tuner.backends import BACKENDS, Outcome
     from tuner.estimate import compared_with_truth
@@ -105,7 +107,7 @@ def work(
         follows = f"`{program()} {again}` follows them again"
         print(f"{outcome.value}; {follows}, `{program()} stop {folder.shown}` ends them")
     if outcome in (Outcome.OUT_OF_HOURS, Outcome.OUT_OF_MONEY):
-        print(f"{outcome.value}; with a larger one the same command goes on")
+        print(outcome.value + ("" if is_slot else "; with a larger one the same command goes on"))
     print_best(ledger, folder)
     print(f"report: {folder.shown / 'report.html'}")
     if outcome in (Outcome.STOPPED, Outcome.DETACHED):
@@ -152,7 +154,7 @@ def warm_start_of(run: "Earlier", loaded: "LoadedSweep") -> dict[str, Any]:
     from optuna.trial import TrialState
 
     from reports import read_table
-    from reports.winner import find_winner
+    from reports.winner import confirmed_scores, find_winner
 
     ledger = run.open()
     goal = "maximize" if ledger.maximize else "minimize", ledger.study.user_attrs.get("metric")
@@ -163,9 +165,12 @@ def warm_start_of(run: "Earlier", loaded: "LoadedSweep") -> dict[str, Any]:
             f"{run.shown} is to {goal[0]} {goal[1]}, and this sweep to {wanted[0]} {wanted[1]}: it cannot "
             "begin with what that one found"
         )
-    winner = find_winner(read_table(ledger.study))
+    table = read_table(ledger.study)
+    winner, fresh = find_winner(table), confirmed_scores(table)
+    # What ran on fresh seeds counts by these: the best score of a search is too good.
     trials = [
-        {"params": t.params, "value": t.value, "chosen_by": t.user_attrs.get("chosen_by")}
+        {"params": t.params, "value": mean(fresh[t.number].values()) if t.number in fresh else t.value,
+         "chosen_by": t.user_attrs.get("chosen_by")}
         for t in ledger.read_trials("search") if t.state == TrialState.COMPLETE
     ]  # fmt: skip
     ledger.close()

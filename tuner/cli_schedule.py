@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from tuner.cli_run import check_all, load, program, warm_start_of, work
+from tuner.cli_run import check_all, load, program, retype, warm_start_of, work
 from tuner.cli_slots import book_of, home_of, last_before, name_of, summed_up, tell_of
 from tuner.errors import RunFolderError, TunerError
 
@@ -40,8 +40,9 @@ RETRY_SECONDS = 60.0
 def run(folder: Folder) -> None:
     """Serve all sweep files of a folder until Ctrl-C or SIGTERM, as a service or a container would.
 
-    Each slot runs as a `tuner schedule once` of its own; one at a time on this machine. Files may be
-    added and changed meanwhile. Sweeps that run when this ends save, and the next server goes on.
+    Each slot runs as a `tuner schedule once` of its own; one at a time on this
+    machine. Files may be added and changed meanwhile. Sweeps that run when this
+    ends save, and the next server goes on.
 
     Example:
       tuner schedule run sweeps/
@@ -119,9 +120,10 @@ def aws(
 ) -> None:
     """Have AWS itself start the sweep: an EventBridge schedule whose payload is the tuning job's request.
 
-    Created, or changed to what the file says now. Script and data are sent to S3 now, and every slot
-    trains on these; the default and the confirmation are left to `tuner run`. `tuner import amt
-    --scheduled SWEEP` brings the finished tuning jobs in as slots.
+    Created, or changed to what the file says now. Script and data are sent to S3
+    now, and every slot trains on these; such slots have no default and no
+    confirmation. `tuner import amt --scheduled SWEEP` brings the finished tuning
+    jobs in as slots.
 
     Examples:
       tuner schedule aws sweeps/weekly.yaml --policy --dead-letters arn:aws:sqs:eu-west-1:123456789012:late
@@ -168,12 +170,13 @@ def once(
 ) -> None:
     """Run one slot, as your own cron or CI would: the sweep on today's data, compared with the last.
 
-    Writes runs/NAME-slots/SLOT/ (a run folder, with summary.json) and a page over all slots. A slot
-    that is done is not run again; one that was cut off goes on. Without a `schedule:` each call is a
-    slot of its own.
+    Writes runs/NAME-slots/SLOT/ (a run folder, with summary.json) and a page over
+    all slots. A slot that is done is not run again; one that was cut off goes on.
+    Without a `schedule:` each call is a slot of its own.
 
-    Exit status: 0 nothing has changed (or there is nothing to compare with), 10 something has, 1 it
-    failed, 2 bad input, 130 or 143 stopped: the same command goes on.
+    Exit status: 0 nothing has visibly changed, or it cannot be told; 10 something
+    has; 1 it failed; 2 bad input; 130 or 143 stopped, and the same command goes
+    on. A slot that was done gives its own again.
 
     Example:
       tuner schedule once sweeps/weekly.yaml
@@ -190,8 +193,10 @@ def once(
         entry = book.entry(moment)
         assert entry is not None
         print(f"slot {as_text(moment)} of {loaded.sweep.name}: {_outcome_of(entry, now)}")
+        if entry.state == DONE and entry.said.get("changed"):
+            raise typer.Exit(CHANGED)
         return
-    words = f"schedule once {sweep} --slot {as_text(moment)}"
+    words = f"schedule once {retype(sweep, settings, None)} --slot {as_text(moment)}"
     stops = _stops_of(loaded, moment)
     try:
         with _beating(book, moment):
@@ -238,7 +243,7 @@ def _run_slot(
     folder.claim(of_slot)
     folder.lock()
     try:
-        work(of_slot, splits, folder, again, warm)
+        work(of_slot, splits, folder, again, warm, is_slot=True)
     finally:
         folder.unlock()
     return summed_up(loaded, slot, folder, last)
@@ -306,7 +311,8 @@ class _Files:
         self.folder = folder
         self.faults: dict[Path, str] = {}
         self._read: dict[Path, tuple[float, Served | None]] = {}
-        self._retry_at = time.monotonic() + RETRY_SECONDS
+        self._retry_at: dict[Path, float] = {}
+        self._said: dict[Path, str] = {}
 
     def served(self) -> "list[Served]":
         """Those with a schedule; what is wrong with others is said once, and kept in `faults`."""
@@ -324,10 +330,7 @@ class _Files:
 
     def _is_to_retry(self, path: Path) -> bool:
         """A file that may be right, but whose database was away: every minute."""
-        if path not in self.faults or time.monotonic() < self._retry_at:
-            return False
-        self._retry_at = time.monotonic() + RETRY_SECONDS
-        return True
+        return path in self.faults and time.monotonic() >= self._retry_at[path]
 
     def _load(self, path: Path) -> "Served | None":
         from tuner.schedule.server import Served
@@ -339,8 +342,10 @@ class _Files:
                 return None
             return Served(path, loaded.sweep.name, loaded.sweep.schedule, book_of(loaded))
         except TunerError as exc:
-            self.faults[path] = str(exc)
-            _say(f"{path} is left out: {exc}")
+            self.faults[path], self._retry_at[path] = str(exc), time.monotonic() + RETRY_SECONDS
+            if self._said.get(path) != str(exc):
+                _say(f"{path} is left out: {exc}")
+            self._said[path] = str(exc)
             return None
 
 

@@ -24,6 +24,10 @@ FEWEST_TRIALS = 4
 DRAWS = 2000
 LESS = "; less where trials are pruned"
 MOST_RUNS_READ = 10
+LENGTHS = (
+    "model", "epochs", "batch_size", "max_length", "frozen_layers", "rdrop", "accumulation", "precision",
+)  # fmt: skip
+"""What a trial takes depends on these; where they are searched, in the same range"""
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,12 @@ def _seconds_of(ledger: Ledger) -> list[float]:
 
 
 def _kind(sweep: Mapping[str, Any]) -> list[Any]:
-    """What decides how long a trial takes, but for what is searched."""
-    task, fixed = sweep.get("task") or {}, sweep.get("fixed") or {}
+    """What decides how long a trial takes."""
+    task, fixed, space = (sweep.get(key) or {} for key in ("task", "fixed", "space"))
+    model = fixed.get("model", sweep.get("model"))
     return [
-        sweep.get("script"), sweep.get("model"), sweep.get("backend"), fixed.get("max_length"),
+        sweep.get("script"), model, sweep.get("backend"), {k: fixed[k] for k in fixed if k != "model"},
+        {name: space.get(name) for name in LENGTHS},
         task.get("name"), task.get("data"), task.get("limit"),
         (sweep.get("budget") or {}).get("parallel"), (sweep.get("search") or {}).get("pruner"),
     ]  # fmt: skip

@@ -81,7 +81,7 @@ def _facts(
             loaded, RUNS / sweep.name, all_trials(loaded, points),
             len(splits.train) if splits is not None else None,
         )  # fmt: skip
-        unknown = "not known before four trials have ended; no run here is like this one"
+        unknown = "not known before four trials have ended; no other run here is like this one"
         facts.add_row("time, here", str(before) if before else unknown)
         if HERE not in sweep.prices:
             facts.add_row(
@@ -179,7 +179,7 @@ def trial_counts(loaded: LoadedSweep, points: Points, backend: str = "local") ->
         who = f"the best {confirm.top}" if confirm.top > 1 else "the best"
         who += " and the default" if points.default is not None else ""
         extra = (confirm.top + (points.default is not None)) * confirm.seeds
-        text += f", then at most {extra} to confirm {who} on {confirm.seeds} fresh seed(s) each"
+        text += f", then at most {extra} to confirm {who} on {confirm.seeds} fresh seed{'s' * (confirm.seeds > 1)} each"
     return text
 
 

@@ -63,7 +63,7 @@ class Parameter(Block):
         else:
             yield from self._range_problems(self.kind)
         if self.default is not None and not self._holds(self.default):
-            yield f"default {self.default!r} is outside the range"
+            yield f"default {self.default!r} is none of its values"
 
     def _choice_problems(self, values: list[Scalar]) -> Iterator[str]:
         if not values:
@@ -103,8 +103,12 @@ class Parameter(Block):
             return any(value == option and type(value) is type(option) for option in self.choice)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
+        if self.kind == "int" and not isinstance(value, int):
+            return False
         low, high = self.bounds
-        return bool(low <= value <= high)
+        steps = (value - low) / (self.step or 1)
+        is_on_grid = not self.step or abs(steps - round(steps)) < 1e-9
+        return bool(low <= value <= high) and is_on_grid
 
     @property
     def bounds(self) -> Sequence[Any]:

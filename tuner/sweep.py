@@ -15,7 +15,14 @@ from train_script.config import (
     default_of,
 )
 from train_script.errors import BadInput
-from train_script.pretrained import ALIAS, locate_model, positions
+from train_script.pretrained import (
+    ALIAS,
+    PACKED,
+    layer_count,
+    locate_model,
+    model_type,
+    positions,
+)
 from train_script.tasks import Splits, TaskOptions, load_task
 from tuner.errors import SweepError
 from tuner.faults import cross_faults, raw_faults, translate
@@ -249,26 +256,35 @@ def check_outside(loaded: LoadedSweep) -> Splits | None:
     if loaded.uses_own_script:
         for name in models_of(loaded.sweep):
             try:
-                longest = positions(locate_model(loaded.model_place(name)))
+                faults += _model_faults(loaded.sweep, name, locate_model(loaded.model_place(name)))
             except BadInput as exc:
                 faults.append(str(exc))
-                continue
-            wanted = _longest_input(loaded.sweep)
-            if longest is not None and wanted > longest:
-                faults.append(
-                    f"max_length {wanted} is more than the {longest} positions of model {name}"
-                )
     if faults:
         raise SweepError(faults)
     return splits
 
 
-def _longest_input(sweep: Sweep) -> int:
-    searched = sweep.space.get("max_length")
-    values = (
-        searched.values if searched else [sweep.fixed.get("max_length", default_of("max_length"))]
-    )
-    return max(int(value) for value in values)
+def _model_faults(sweep: Sweep, name: str, place: str) -> list[str]:
+    """What the options ask of a model and its config.json says that it cannot do."""
+    faults = []
+    longest, layers, kind = positions(place), layer_count(place), model_type(place)
+    for option, most, what in (
+        ("max_length", longest, "positions"),
+        ("frozen_layers", layers, "layers"),
+        ("reinit_layers", layers, "layers"),
+    ):
+        wanted = max(int(value) for value in _values_of(sweep, option))
+        if most is not None and wanted > most:
+            faults.append(f"{option} {wanted} is more than the {most} {what} of model {name}")
+    if kind not in (None, PACKED) and "mean" in _values_of(sweep, "pooling"):
+        faults.append(f"pooling mean works only with models of type {PACKED}; {name} is {kind}")
+    return faults
+
+
+def _values_of(sweep: Sweep, option: str) -> Sequence[Scalar]:
+    """All that a trial may have for an option: every choice, or the ends of the range."""
+    searched = sweep.space.get(option)
+    return searched.values if searched else [sweep.fixed.get(option, default_of(option))]
 
 
 def models_of(sweep: Sweep) -> list[str]:

@@ -115,7 +115,7 @@ class Tell(Block):
     email: Email | None = None
     """A mail"""
     link: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    """Where the folder of the runs is served, so that the message can link to the report"""
+    """The address under which runs/NAME-slots/ is served, so that the message can link to the report"""
 
 
 class Schedule(Block):

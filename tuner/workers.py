@@ -36,12 +36,18 @@ class Others:
 
 
 class Workers:
-    """Our place among those that work on a ledger. `usd_per_hour` is what this machine costs."""
+    """Our place among those that work on a ledger. `price` is what an hour of this machine costs.
+
+    Of several processes of one machine the one that began first counts it.
+    """
 
     def __init__(
-        self, ledger: Ledger, usd_per_hour: float = 0.0, grace_seconds: float = GRACE_SECONDS
+        self, ledger: Ledger, price: float = 0.0, grace_seconds: float = GRACE_SECONDS
     ) -> None:
-        self.ledger, self.usd_per_hour, self.grace_seconds = ledger, usd_per_hour, grace_seconds
+        self.ledger, self.price, self.grace_seconds = ledger, price, grace_seconds
+        self.here = 1
+        """How many processes of this machine are at work, this one among them"""
+        self._pays, self._counted, self._usd = True, time.monotonic(), 0.0
         self.me = f"{platform.node() or 'here'}-{os.getpid()}-{secrets.token_hex(3)}"
         self._beats = 0
         self._began = time.monotonic()
@@ -51,7 +57,7 @@ class Workers:
 
     def join(self) -> None:
         """Says that this process is at work."""
-        self._began = time.monotonic()
+        self._began = self._counted = time.monotonic()
         self._stops = int(self.ledger.study.user_attrs.get("stops_asked", 0))
         self.beat()
 
@@ -61,6 +67,7 @@ class Workers:
         if now - self._beaten_at < BEAT_SECONDS:
             return False
         self._beaten_at, self._beats = now, self._beats + 1
+        self._look_around()
         self.ledger.set(PREFIX + self.me, self._record())
         return True
 
@@ -71,8 +78,28 @@ class Workers:
 
     @property
     def usd(self) -> float:
-        """What this process has cost."""
-        return self.seconds / 3600 * self.usd_per_hour
+        """What this machine has cost while this process counted it."""
+        return self._usd + (time.monotonic() - self._counted) / 3600 * self.usd_per_hour
+
+    @property
+    def usd_per_hour(self) -> float:
+        """What this process counts now."""
+        return self.price if self._pays else 0.0
+
+    def _look_around(self) -> None:
+        """Who else is at work on this machine, and so who counts its price from now on."""
+        self._usd, self._counted = self.usd, time.monotonic()
+        me = identity()
+        others = [
+            record
+            for name, record in workers_of(self.ledger).items()
+            if name != self.me and is_here(record) and is_alive(record)
+        ]
+        self.here = 1 + len(others)
+        self._pays = not any(
+            float(r.get("price", 0)) > 0 and (r["started"], r["pid"]) < (me["started"], me["pid"])
+            for r in others
+        )
 
     def others(self) -> Others:
         """What all other workers there ever were have cost, and those at work cost an hour."""
@@ -100,7 +127,8 @@ class Workers:
 
     def _record(self) -> dict[str, Any]:
         return identity() | {
-            "beat": self._beats, "usd": round(self.usd, 6), "usd_per_hour": self.usd_per_hour
+            "beat": self._beats, "price": self.price, "usd": round(self.usd, 6),
+            "usd_per_hour": self.usd_per_hour,
         }  # fmt: skip
 
     def stop_asked(self) -> bool:
@@ -151,7 +179,7 @@ def stop_all(ledger: Ledger, seconds: float = 60.0) -> tuple[list[int], list[int
     found = at_work_here(ledger)
     ledger.set("stops_asked", int(ledger.study.user_attrs.get("stops_asked", 0)) + 1)
     for pid in found.values():
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):  # another user's sees it in the ledger
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + seconds
     while at_work_here(ledger) and time.monotonic() < deadline:

@@ -139,7 +139,7 @@
     return svg;
   }
 
-  function detail(trial, script, columns) {
+  function detail(trial, { script, data }, columns) {
     const cell = make("td", { colSpan: columns });
     const say = (title, text) => cell.append(make("strong", { textContent: title }), make("pre", { textContent: text }));
     if (trial.failure) say("Why it failed", [trial.failure, ...trial.stderr_tail].join("\n"));
@@ -149,7 +149,9 @@
     }
     if (Object.keys(trial.metrics).length) say("Metrics", JSON.stringify(trial.metrics));
     if (trial.training_job) say("Training job", `${trial.training_job} ${trial.instance}`);
-    if (trial.arguments.length) say("Train it again", ["python", script, ...trial.arguments].map(quoted).join(" "));
+    const channel = data ? `SM_CHANNEL_TRAINING=${quoted(data)} ` : "";
+    const words = ["python", script, ...trial.arguments].map(quoted).join(" ");
+    if (trial.arguments.length) say("Train it again", channel + words);
     if (!cell.childNodes.length) cell.append("Nothing else is recorded of this trial.");
     return make("tr", { className: "detail" }, cell);
   }
@@ -181,7 +183,7 @@
     const table = byId("all-trials");
     if (!table) return;
     const text = await unpack("packed-report");
-    const { trials, parameters, script } = JSON.parse(text).sections.trials;
+    const { trials, parameters, ...commands } = JSON.parse(text).sections.trials;
     const priced = trials.some((t) => t.cost_usd !== null);
     const rows = trials.map((trial, i) => ({
       trial, cells: cells[i], values: valuesOf(trial, parameters, priced),
@@ -212,7 +214,7 @@
           const opened = open.getAttribute("aria-expanded") === "true";
           open.setAttribute("aria-expanded", String(!opened));
           if (opened) line_.nextSibling.remove();
-          else line_.after(detail(row.trial, script, heads.length));
+          else line_.after(detail(row.trial, commands, heads.length));
         });
         return line_;
       }));
@@ -251,6 +253,14 @@
     place.querySelector(".more")?.remove();
     place.after(make("div", { className: "tools" }, more));
     fill();
+    // On paper, where nothing can be filtered or asked for, stand all trials.
+    let before = {};
+    addEventListener("beforeprint", () => {
+      before = { ...state };
+      Object.assign(state, { words: [], status: "", most: Infinity });
+      fill();
+    });
+    addEventListener("afterprint", () => { Object.assign(state, before); fill(); });
   }
 
   // A sweep that is still running: the page loads itself again, until the reader stops it.

@@ -189,15 +189,15 @@ def _sentences(data: dict[str, Any]) -> list[str]:
         sentences.append(f"Surely {verdict} than the default: {some}.")
     if len(rows) > 1:
         sentences.append(
-            f"Of {len(rows)} intervals of 90% about {max(1, round(0.1 * len(rows)))} may miss the truth by chance, so a change is called better or "
+            "About one in ten intervals of 90% misses the truth by chance, so a change is called better or "
             "worse only where an interval widened for all of them together leaves 0 out. What gains alone "
             "need not gain together: run what is promising as one configuration."
         )
     if not data["unselected"]:
         sentences.append(
-            "Not all of the changes ran to their end and again on fresh seeds (confirm.top). Of those that did "
-            "the score of the search had a part in it, and is left out; the others have only that "
-            "one, which is on the low side for having been left behind."
+            "Not all of the changes ran to their end and again on fresh seeds (confirm.top). Those that did "
+            "were picked by their score in the search, so it is left out; the others have only that score, "
+            "which is a little low because they were not picked."
         )
     if data["pruned"]:
         sentences.append(
@@ -217,5 +217,5 @@ def _table(data: dict[str, Any]) -> TableView:
         for r in data["changes"]
     ]  # fmt: skip
     headers = ("trial", "changed", "default", "to", "runs", f"{data['metric']}, mean ± sd",
-               "gain over the default (90% interval)", "taken together", "times as long")  # fmt: skip
+               "gain over the default (90% interval)", "verdict on all together", "times as long")  # fmt: skip
     return TableView("One change of the default at a time", headers, rows)

@@ -24,11 +24,12 @@ def draw(data: dict[str, Any]) -> Drawing:
         return Drawing(["This run was not compared with another one."])
     sentences = [f"Compared with {data.get('before', 'the run before')}: {data['sentence']}"]
     winners = [winner for winner in data["winners"] if winner]
+    better = "" if data.get("maximize", True) else " (above 0 is better)"
     if len(winners) == 2 and winners[0]["params"] == winners[1]["params"]:
         sentences.append("Both runs have the same winner.")
     elif data["gain"] and data["probability"] is not None:
         sentences.append(
-            f"On this run's data its winner against the one before: {gap(data['gain'])}; it is better "
+            f"On this run's data its winner against the one before: {gap(data['gain'])}{better}; it is better "
             f"with a probability of {chance(data['probability'])}."
         )
     tables = []

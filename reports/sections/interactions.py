@@ -43,9 +43,10 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     return {
         "metric": table.metric, "maximize": table.maximize, "trusted": analysis.fit.trusted,
         "reason": analysis.fit.reason, "maps": maps,
+        "has_pairs": analysis.has_pairs, "parameters": len(analysis.parameters),
         "pairs": [
             {"names": pair.names, "share": vars(pair.share)}
-            for pair in analysis.interactions[:MOST_PAIRS]
+            for pair in analysis.interactions
             if pair.share.high >= SMALLEST
         ],
     }  # fmt: skip
@@ -55,6 +56,14 @@ def draw(data: dict[str, Any]) -> Drawing:
     """One map per pair."""
     if not data["trusted"]:
         return Drawing([f"Nothing can be said of interactions: {data['reason']}."])
+    if not data["has_pairs"]:
+        return Drawing(
+            [
+                "The hyperparameters have too many values for a model of what two of them do together."
+            ]
+            if data["parameters"] > 1
+            else ["There is one hyperparameter, and so no pair."]
+        )
     if not data["maps"]:
         sentence = "No two hyperparameters are seen to cause more than 2% of the variance together"
         if not data["pairs"]:
@@ -70,10 +79,12 @@ def draw(data: dict[str, Any]) -> Drawing:
 
 
 def _shares(data: dict[str, Any]) -> TableView:
+    pairs, some = data["pairs"], data["pairs"][:MOST_PAIRS]
+    left = f" (the first {len(some)} of {len(pairs)})" if len(some) < len(pairs) else ""
     return TableView(
-        "What two do only together, where it may be 5% or more",
+        f"What two do only together, where it may be 5% or more{left}",
         ("pair", "share of the variance (90% interval)"),
-        [(listed(pair["names"]), share(pair["share"])) for pair in data["pairs"]],
+        [(listed(pair["names"]), share(pair["share"])) for pair in some],
     )
 
 

@@ -102,6 +102,6 @@ def _table(parameters: list[dict[str, Any]]) -> TableView:
          share(p["local"]) if p["local"] else "")
         for p in parameters
     ]  # fmt: skip
-    headers = ("hyperparameter", "winner", "may move without loss beyond seed noise",
+    headers = ("hyperparameter", "winner", "safe range: no loss beyond seed noise",
                "share of the variance around the winner")  # fmt: skip
     return TableView("How far each may move, one at a time", headers, rows)

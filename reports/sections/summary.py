@@ -60,9 +60,9 @@ def _against_default(
         surely = away.low > 0 if table.maximize else away.high < 0
         verdict = "is better than the default" if surely else "may be no better than the default"
         text = (
-            f"Over the runs that were not picked for their score (the fresh seeds, and the default's "
-            f"own search run) it {verdict}: winner minus default is {gap(vars(away))}, a "
-            f"{away.level:.0%} interval."
+            f"Over the runs that no score had picked (the fresh seeds, and the default's own search run) it "
+            f"{verdict}: winner minus default is {gap(vars(away))}, a {away.level:.0%} interval"
+            + (f" since it is the best of {winner.compared} there." if winner.compared > 2 else ".")
         )
         return [(text, "winner")]
     odds = analysis.odds

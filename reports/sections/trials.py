@@ -11,11 +11,13 @@ NAME, TITLE = "trials", "The trials"
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
-    """All that the table holds of every trial."""
+    """All that the table holds of every trial, and what a command needs that trains one again."""
+    folder, has_data = table.facts.get("run_folder"), bool(table.facts.get("data"))
     return {
         "metric": table.metric,
         "steps_are_percent": table.steps_are_percent,
         "script": str(table.facts.get("script", "")),
+        "data": f"{folder}/data" if folder and has_data else "",
         "parameters": [c.name for c in table.columns],
         "trials": [vars(t) for t in table.trials],
     }

@@ -19,7 +19,7 @@ from reports.sections.drawing import (
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import TrialTable
-from reports.winner import Winner, confirmed_scores, gap_between, unselected_scores
+from reports.winner import LEVEL, Winner, confirmed_scores, gap_to, unselected_scores
 from reports.wording import between, chance, gap, listed, score, seeds, shown, spread
 
 NAME, TITLE = "winner", "The winner"
@@ -81,15 +81,15 @@ def _confirmed_row(
     unselected: dict[int, list[float]],
     winner: Winner,
 ) -> dict[str, Any]:
-    """One configuration on its fresh seeds, and how far it is from the winner."""
-    away = gap_between(unselected, number, winner.number)
+    """One configuration on its fresh seeds, and the winner's gap to it."""
+    behind = gap_to(unselected, winner, number)
     trial = next((t for t in table.trials if t.number == number), None)
     return {
         "trial": number,
         "chosen_by": trial.chosen_by if trial else "",
         "search_score": trial.objective if trial else None,
         "scores": scores,
-        "from_winner": vars(away) if away else None,
+        "winner_minus": vars(behind) if behind else None,
     }
 
 
@@ -128,15 +128,13 @@ def _odds(data: dict[str, Any]) -> list[str]:
     if not odds or not odds["contenders"]:
         return []
     top, optimism = odds["contenders"][0], odds["optimism"]
-    close = [
-        c for c in odds["contenders"]
-        if c["probability_best"] > top["probability_best"] - TOO_CLOSE
-    ]  # fmt: skip
+    least = max(top["probability_best"] - TOO_CLOSE, top["probability_best"] / 2)
+    close = [c for c in odds["contenders"] if c["probability_best"] > least]
     if len(close) > 1:
         named = listed([f"{c['trial']} ({chance(c['probability_best'])})" for c in close])
         sentences.append(
-            f"Taking all trials together, trials {named} are about equally likely to be really the "
-            "best of the configurations that ran."
+            f"Taking all trials together, trials {named} are among those about equally likely to be "
+            "really the best of the configurations that ran."
         )
     else:
         sentences.append(
@@ -227,8 +225,8 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
     ]
     if winner["compared"] > 2:
         sentences.append(
-            f"It was picked as the best of {winner['compared']} on these very seeds, which flatters it a "
-            "little; another seed or two of it alone would not."
+            f"It was picked as the best of {winner['compared']} on these very seeds, which flatters it; its gaps to "
+            "the others have intervals that are widened for that."
         )
     if winner["is_default"]:
         sentences.append(
@@ -267,35 +265,35 @@ def _against_default(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         f"The default configuration scored {score(winner['default_score'])} in the search and "
         f"{spread(row['scores'])} on {seeds(row['scores'])}"
     )
-    away = row["from_winner"]
-    if away is None:
+    behind = row["winner_minus"]
+    if behind is None:
         return [f"{text}; so few runs cannot tell the two apart."]
-    better = away["high"] < 0 if data["maximize"] else away["low"] > 0
+    better = behind["low"] > 0 if data["maximize"] else behind["high"] < 0
     verdict = (
         "on this validation split the winner is better than the default"
         if better
         else "these runs cannot tell whether the winner is better than the default; more seeds would"
     )
     return [
-        f"{text}. It is {gap(away)} from the winner ({away['level']:.0%} interval, its search run "
+        f"{text}. Winner minus default is {gap(behind)} ({behind['level']:.0%} interval, the default's search run "
         "counted among its seeds, the seed noise taken from all configurations that ran again): "
         f"{verdict}."
     ]
 
 
 def _confirmed_table(data: dict[str, Any]) -> TableView:
-    rows = []
+    rows, level = [], LEVEL
     for item in data["confirmed"]:
-        away = "the winner" if item["trial"] == data["winner"]["number"] else "too few runs"
-        if item["from_winner"] is not None:
-            away = gap(item["from_winner"])
+        behind = "the winner" if item["trial"] == data["winner"]["number"] else "too few runs"
+        if item["winner_minus"] is not None:
+            behind, level = gap(item["winner_minus"]), item["winner_minus"]["level"]
         runs = ", ".join(score(value) for value in item["scores"])
-        rows.append((item["trial"], item["chosen_by"], runs, spread(item["scores"]), away))
+        rows.append((item["trial"], item["chosen_by"], runs, spread(item["scores"]), behind))
     headers = (
         "trial",
         "chosen by",
         "fresh seeds",
         "mean ± sd",
-        "from the winner, the default's search run counted (90% interval)",
+        f"winner minus it, the default's search run counted ({level:.0%} interval)",
     )
     return TableView("Run again on fresh seeds", headers, rows)

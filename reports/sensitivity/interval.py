@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+ROUNDING = 1e-12
+"""As a part of a score: numbers that differ by less are the same one"""
+
 
 @dataclass(frozen=True)
 class Interval:

@@ -80,6 +80,7 @@ class Analysis:
     """Everything that the trials say about the hyperparameters. `to_dict` is for JSON.
 
     `over_default` is the winner's mean on fresh seeds minus the default's, None where they do not tell.
+    `has_pairs` says whether the surrogate has functions of pairs, without which `interactions` is empty.
     `outside` trials lie outside the declared space and are left out.
     `noise_share` is seed noise as a share of all variance, `noise_sd` its standard deviation in the
     score's unit; `noise_from` says what they rest on. `maps` are the largest interactions' ones.
@@ -94,6 +95,7 @@ class Analysis:
     outside: int
     parameters: dict[str, Parameter]
     interactions: list[Interaction]
+    has_pairs: bool
     maps: list[EffectMap]
     noise_share: Interval | None
     noise_sd: Interval | None

@@ -4,7 +4,7 @@ import math
 
 from reports.sensitivity.interval import Interval
 
-MATTERS, NEGLIGIBLE, CANNOT_TELL = "matters", "negligible", "cannot tell"
+MATTERS, NEGLIGIBLE, CANNOT_TELL = "matters", "hardly matters", "cannot tell"
 ONE_VALUE = "one value"  # nothing to vary: no question
 MATTERS_ABOVE = 0.02
 NEGLIGIBLE_BELOW = 0.10
@@ -14,7 +14,7 @@ MOST_FACTOR = 20
 
 
 def verdict_of(total: Interval, noise_share: Interval, r2: Interval, trials: int) -> str:
-    """`negligible` where the whole interval of the total share lies below 0.10, else `matters` where
+    """`hardly matters` where the whole interval of the total share lies below 0.10, else `matters` where
     it lies above 0.02, otherwise `cannot tell`. Measured in docs/calibration.md.
 
     Shares are of what the hyperparameters do at all. Where that may be next to nothing (seed noise

@@ -58,7 +58,7 @@ def result():
 def test_the_parameter_that_decides_matters_and_a_dummy_does_not(result):
     assert result.parameters["rate"].verdict == "matters"
     assert result.parameters["rate"].total.low > 0.8
-    assert result.parameters["dummy"].verdict == "negligible"
+    assert result.parameters["dummy"].verdict == "hardly matters"
     assert "matters: it causes" in result.parameters["rate"].sentence
 
 
@@ -242,6 +242,11 @@ def test_expected_best_is_given_for_random_search_and_refused_for_adaptive():
     for t in trials:
         t.set_user_attr("chosen_by", "unknown")
     assert "not recorded" in analyze(study_of(trials)).best_of_n_refused
+    pruned = one(None, trials[0].params, trials[0].distributions, TrialState.PRUNED, [(25, 0.5)],
+                 chosen_by="random")  # fmt: skip
+    found = analyze(study_of([*planted(20), pruned]))
+    assert found.best_of_n is None
+    assert "what the pruned trials would have scored is not known" in found.best_of_n_refused
 
 
 def test_the_path_leads_from_the_default_to_the_winner():
@@ -264,6 +269,7 @@ EMPTY = {
         one(None, {"a": 0.1 * i}, {"a": UNIT}, TrialState.PRUNED, [(1, 0.5)]) for i in range(9)
     ],
     "constant": [one(0.5, {"a": 0.05 * i}, {"a": UNIT}) for i in range(20)],
+    "constant, and not exact in binary": [one(0.1, {"a": 0.05 * i}, {"a": UNIT}) for i in range(20)],
     "one configuration, many seeds": [
         one(0.5 + 0.01 * i, {"a": 0.5}, {"a": UNIT}) for i in range(20)
     ],

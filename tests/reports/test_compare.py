@@ -51,6 +51,7 @@ def test_nothing_has_changed_where_only_the_seeds_are_others(direction):
     assert found.verdict == SAME
     assert found.level_change.low < 0 < found.level_change.high
     assert found.sentence.startswith("Nothing has visibly changed")
+    assert ("above 0 is better" in found.sentence) == (direction == "minimize")
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])

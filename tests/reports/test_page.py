@@ -39,6 +39,8 @@ def sweep(count, hostile=False):
     study.set_user_attr("schema", 1)
     study.set_user_attr("metric", "eval_f1")
     study.set_user_attr("script", "train_script/train.py")
+    study.set_user_attr("run_folder", "/home/anna/my runs/demo")
+    study.set_user_attr("data", {"sha256": "0" * 64})
     for i in range(count):
         u = rng.random()
         params = {
@@ -159,7 +161,8 @@ def test_a_row_opens_to_its_failure_and_the_command_that_repeats_it(written, ope
     page.get_by_role("button", name="Trial 10: more").click()
     detail = page.locator("tr.detail").inner_text()
     assert "out of memory" in detail
-    assert "python train_script/train.py --learning_rate" in detail
+    data = "SM_CHANNEL_TRAINING='/home/anna/my runs/demo/data'"
+    assert f"{data} python train_script/train.py --learning_rate" in detail
     page.get_by_role("button", name="Trial 10: more").click()
     assert page.locator("tr.detail").count() == 0
 
@@ -234,7 +237,13 @@ def test_dark_and_print_follow_the_reader(written, opened):
     page.emulate_media(color_scheme="dark", media="print")
     assert colours()[0] == "rgb(255, 255, 255)"
     assert page.pdf().startswith(b"%PDF")
-    # On paper the pictures are narrower, and their numbers stand below them.
+    # On paper stand all trials, whatever was filtered, the pictures are narrower, and their numbers stand below them.
+    page.get_by_label("Filter the trials by status").select_option("failed")
+    filtered = len(column(page, 1))
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert len(column(page, 1)) == len(written[0].trials) > filtered
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert len(column(page, 1)) == filtered
     for event, fits in (("beforeprint", True), ("afterprint", False)):
         page.evaluate(f"dispatchEvent(new Event('{event}'))")
         for _ in range(50):

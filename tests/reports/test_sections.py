@@ -113,8 +113,43 @@ def test_an_interaction_is_mapped_where_there_is_one():
 
 
 def test_no_interaction_is_claimed_where_there_is_none(report):
+    assert report["interactions"]["has_pairs"]
+    assert report["interactions"]["maps"] == []
     shares = [p["share"]["low"] for p in report["interactions"]["pairs"]]
     assert all(low < 0.02 for low in shares)
+    assert "No two hyperparameters are seen" in texts(drawn(report, "interactions"))[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [((45, 46), "too many values for a model"), ((8,), "There is one hyperparameter, and so no pair")],
+)  # fmt: skip
+def test_where_pairs_are_not_modelled_nothing_is_excluded(values, words):
+    rng = np.random.default_rng(2)
+    space = {f"p{n}": CategoricalDistribution([f"v{i}" for i in range(n)]) for n in values}
+    trials = []
+    for _ in range(150):
+        params = {name: d.choices[rng.integers(len(d.choices))] for name, d in space.items()}
+        first = int(next(iter(params.values()))[1:])
+        trials.append(one(0.1 * (first % 4) + 0.02 * rng.standard_normal(), params, space))
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    assert words in texts(drawn(report, "interactions"))[0]
+
+
+def test_a_range_that_ends_at_nothing_is_not_to_be_widened_below_it():
+    rng = np.random.default_rng(3)
+
+    def advice_for(low):
+        space = {"a": FloatDistribution(low, low + 1.0)}
+        trials = []
+        for x in [*rng.random(40), 0.004]:
+            score = 0.9 - 0.5 * x + 0.01 * rng.standard_normal()
+            trials.append(one(score, {"a": float(low + x)}, space))
+        report = compute_report(read_table(study_of(trials)))["sections"]
+        return " ".join(step["text"] for step in report["summary"]["next"])
+
+    assert "Widen a beyond its lower end" in advice_for(0.5)
+    assert "Widen" not in advice_for(0.0)
 
 
 def test_the_summary_says_what_matters_and_what_to_do(report):
@@ -151,7 +186,7 @@ def test_seeds_that_cannot_tell_ask_for_about_as_many_as_it_takes():
     report = compute_report(read_table(study_of(trials)))["sections"]
     step = report["summary"]["next"][0]["text"]
     # Student's interval is ±0.014 about 0.0133 (the default's search run counts); it shrinks with the root.
-    assert step.startswith("Run the winner and the default on about 4 fresh seeds each")
+    assert step.startswith("Give the winner and the default about 4 fresh seeds each in all")
 
 
 def test_summary_and_winner_agree_on_whether_the_default_is_beaten():

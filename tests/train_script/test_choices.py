@@ -1,6 +1,7 @@
 """Each choice of TrainConfig does what it says."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -231,11 +232,20 @@ def test_half_precision_without_a_gpu_is_a_sentence(fit_of):
 
 def test_the_mean_over_tokens_is_read_back_by_predict(trained, tiny_bert):
     _, _, fit, _ = trained(pooling="mean", epochs=4)
-    with open("outputs/data/predictions.jsonl") as file:
-        rows = [json.loads(line) for line in file]
-    columns = fit.splits.text_columns
-    texts = [tuple(row[column] for column in columns) for row in rows]
-    assert predict("outputs/model", texts, 48) == [row["predicted"] for row in rows]
+
+    def texts_and_labels():
+        with open("outputs/data/predictions.jsonl") as file:
+            rows = [json.loads(line) for line in file]
+        texts = [tuple(row[column] for column in fit.splits.text_columns) for row in rows]
+        return texts, [row["predicted"] for row in rows]
+
+    texts, labels = texts_and_labels()
+    assert predict("outputs/model", texts) == labels
+    assert predict("outputs/model", texts, 10) != labels, "by itself it cuts where training did"
+    shutil.move("outputs/model", "from")  # what begins from there may read another way
+    trained(model="from", pooling="cls", max_length=40)
+    texts, labels = texts_and_labels()
+    assert predict("outputs/model", texts) == labels
     with pytest.raises(BadInput, match="works only with packed batches"):
         trained(pooling="mean", packing="off")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,18 +13,24 @@ from tests.conftest import ROOT
 SCRIPT = ROOT / "train_script/train.py"
 
 
-def train(tiny_bert, folder, *words, launcher=(sys.executable,)):
-    """The evaluations and the last line."""
+def command_of(tiny_bert, folder, *words, launcher=(sys.executable,)):
+    """The command and its environment."""
     arguments = [
         "--task", "demo", "--model", tiny_bert, "--train_limit", "50", "--max_length", "40",
         "--batch_size", "16", "--epochs", "2", "--learning_rate", "1e-3", "--evaluations", "2",
         "--model_dir", folder / "model", "--output_data_dir", folder / "output",
         "--checkpoint_dir", folder / "checkpoint", *words,
     ]  # fmt: skip
+    command = [*map(str, launcher), str(SCRIPT), *map(str, arguments)]
+    return command, os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def train(tiny_bert, folder, *words, launcher=(sys.executable,)):
+    """The evaluations and the last line."""
+    command, environment = command_of(tiny_bert, folder, *words, launcher=launcher)
     done = subprocess.run(
-        [*map(str, launcher), str(SCRIPT), *map(str, arguments)], capture_output=True, text=True,
-        timeout=200, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        command, capture_output=True, text=True, timeout=200, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
@@ -41,6 +48,24 @@ def test_two_processes_give_the_numbers_of_one(tiny_bert, tmp_path, weights):
         assert two["eval_loss"] == pytest.approx(one["eval_loss"], abs=2e-5)
         assert two["train_loss"] == pytest.approx(one["train_loss"], abs=2e-5)
     assert (tmp_path / "together/model/model.safetensors").is_file()
+
+
+def test_several_processes_go_on_to_the_same_numbers(tiny_bert, tmp_path):
+    """Each with the dropout that it would have drawn; killed when the second of four evaluations was said."""
+    words = ("--evaluations", "4", "--epochs", "4")
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    whole = train(tiny_bert, tmp_path / "whole", *words, launcher=torchrun)
+    command, environment = command_of(tiny_bert, tmp_path / "cut", *words, launcher=torchrun)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    assert process.stdout is not None
+    [next(process.stdout) for _ in range(2)]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    again = train(tiny_bert, tmp_path / "cut", *words, launcher=torchrun)
+    losses = [[(r["train_loss"], r["eval_loss"]) for r in lines] for lines in (whole, again)]
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.slow

@@ -199,20 +199,36 @@ def test_checkpoint_of_another_configuration_is_not_used(tiny_bert, tmp_path):
 
 @pytest.mark.slow
 def test_checkpoint_of_other_data_is_not_used(tiny_bert, tmp_path):
-    def data(texts):
-        lines = [f"the doctor {texts} {i},{i % 2}" for i in range(48)]
-        (tmp_path / "x.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    def data(name, word):
+        lines = [f"the doctor {word} {i},{i % 2}" for i in range(48)]
+        (tmp_path / name).write_text("\n".join(["text,label", *lines]) + "\n")
 
-    options = LONG | {"task": "file", "data": tmp_path / "x.csv", "text_columns": "text",
-                      "label_column": "label", "metric": "eval_loss"}  # fmt: skip
-    data("praised")
+    options = LONG | {"task": "file", "data": tmp_path / "x.csv", "validation_data": tmp_path / "y.csv",
+                      "text_columns": "text", "label_column": "label", "metric": "eval_loss"}  # fmt: skip
+    data("x.csv", "praised")
+    data("y.csv", "praised")
     process = start(tiny_bert, tmp_path, **options)
     process.stdout.readline()
     process.terminate()
     process.communicate(timeout=150)
-    data("blamed")
-    _, err = start(tiny_bert, tmp_path, **(options | {"epochs": 40})).communicate(timeout=150)
-    assert "goes on" not in err
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.rename(tmp_path / "kept")
+
+    def goes_on():
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        shutil.copytree(tmp_path / "kept", checkpoint)
+        again = start(tiny_bert, tmp_path, **options)
+        said = next(line for line in again.stderr if "training," in line or "goes on" in line)
+        again.kill()
+        again.communicate()
+        return "goes on" in said
+
+    assert goes_on()
+    data("y.csv", "blamed")
+    assert not goes_on()
+    data("y.csv", "praised")
+    data("x.csv", "blamed")
+    assert not goes_on()
 
 
 def fails(capsys, *arguments):

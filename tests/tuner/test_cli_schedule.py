@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.conftest import ROOT
+from tuner.cli_schedule import _Files
 from tuner.ledger import Ledger
 from tuner.schedule.book import Book
 from tuner.schedule.times import as_text
@@ -192,3 +194,24 @@ def test_wrong_words_are_one_sentence_each(weekly, tuner, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "has a `schedule:`" in tuner("schedule", "list", tmp_path / "empty").stderr
     assert "there is no run at" in tuner("compare", "a", "b").stderr
+
+
+def test_each_file_that_is_left_out_is_looked_at_again_and_said_once(
+    write_sweep, tmp_path, monkeypatch, capsys
+):
+    """One stays wrong; the other one's script comes later, its file as it was."""
+    monkeypatch.setattr("tuner.cli_schedule.RETRY_SECONDS", 0.0)
+    schedule = {"cron": "0 6 * * MON"}
+    folder = tmp_path / "sweeps"
+    folder.mkdir()
+    (folder / "a.yaml").write_text("space: {}\n")
+    good = write_sweep(schedule=schedule, script=str(folder / "later.py"))
+    good.rename(folder / "b.yaml")
+    files = _Files(folder)
+    for _ in range(3):
+        assert files.served() == []
+    said = capsys.readouterr().out
+    assert said.count("a.yaml is left out") == said.count("b.yaml is left out") == 1
+    shutil.copy(ROOT / "tests/toy.py", folder / "later.py")
+    (served,) = files.served()
+    assert served.path == folder / "b.yaml"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuner.estimate import beforehand, estimate_of
+from tuner.estimate import _kind, beforehand, estimate_of
 from tuner.ledger import Ledger
 from tuner.sweep import load_sweep
 
@@ -51,7 +51,7 @@ def test_a_second_run_like_the_first_is_told_how_long_it_takes(write_sweep, tmp_
     assert "it will take" in second.stdout
     assert "beforehand the estimate was" in second.stdout
     other = write_sweep(name="other", fixed={"sleep": 0.05}, budget={"trials": 6, "parallel": 2})
-    assert "no run here is like this one" in tuner("plan", other).stdout
+    assert "no other run here is like this one" in tuner("plan", other).stdout
 
 
 def test_with_twice_the_data_trials_take_twice_as_long(write_sweep, tuner):
@@ -65,6 +65,21 @@ def test_with_twice_the_data_trials_take_twice_as_long(write_sweep, tuner):
     )
     assert twice.estimate == pytest.approx(2 * same.estimate)
     assert twice.source == "5 trials of runs/toy, with 2 times as many examples"
+
+
+@pytest.mark.parametrize(
+    ("setting", "alike"),
+    [("budget.trials=9", True), ("fixed.weight_decay=0.1", False), ("fixed.model=minilm-l6", False),
+     ("space.epochs={int: [1, 9]}", False), ("space.dropout={float: [0, 0.3]}", True)],
+)  # fmt: skip
+def test_a_run_of_another_model_or_longer_trials_foretells_nothing(tmp_path, setting, alike):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(
+        "objective: {metric: eval_f1}\ntask: {name: demo}\nmodel: bert-base-uncased\n"
+        "space: {learning_rate: {float: [1e-5, 1e-4]}, epochs: {int: [1, 2]}}\n"
+    )
+    kinds = [_kind(load_sweep(path, settings).whole()) for settings in ([], [setting])]
+    assert (kinds[0] == kinds[1]) == alike
 
 
 @pytest.mark.parametrize(("pruner", "less"), [("median", True), ("none", False)])

@@ -224,6 +224,23 @@ def test_a_warm_start_tries_the_last_winner_and_shifts_what_was_known_by_what_is
     assert kinds == ["default", "last winner", "space-filling", "space-filling", *["adaptive"] * 4]
 
 
+def test_what_lies_beside_the_steps_of_a_new_space_is_left_out_of_a_warm_start(make):
+    """A step, or whole numbers, where there were none in the run before."""
+    space = {"rate": {"float": [0.0, 0.3], "step": 0.1}, "depth": {"int": [1, 4]}}
+    points = make(budget={"trials": 4}, space=space)
+    earlier = [
+        {"params": {"rate": 0.1, "depth": 2}, "value": 0.5, "chosen_by": "default"},
+        {"params": {"rate": 0.1, "depth": 2.5}, "value": 0.6, "chosen_by": "adaptive"},
+        {"params": {"rate": 0.123, "depth": 2}, "value": 0.7, "chosen_by": "adaptive"},
+    ]
+    winner = {"rate": 0.123, "depth": 2}
+    points.ledger.set("warm", {"run": "before", "winner": winner, "trials": earlier})
+    points = Points(points.loaded, points.ledger)
+    assert points.earlier.winner is None
+    assert [point for point, _ in points.earlier.trials] == [{"rate": 0.1, "depth": 2}]
+    play(points)
+
+
 def test_a_last_winner_outside_the_space_or_at_the_default_is_not_tried(make):
     for winner in ({"rate": 10.0, "depth": 1}, None, "default"):
         points = make(budget={"trials": 3})

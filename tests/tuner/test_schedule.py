@@ -9,7 +9,7 @@ import pytest
 
 from tuner.errors import RunFolderError, SweepError
 from tuner.schedule.book import DONE, FAILED, QUEUED, RUNNING, SKIPPED, Book
-from tuner.schedule.server import MOST_BEGINNINGS, Served, Server
+from tuner.schedule.server import MOST_BEGINNINGS, MOST_TRIES, Served, Server
 from tuner.schedule.times import as_text, from_text, next_slot, slots_between, starts_at
 from tuner.sweep import load_sweep
 from tuner.sweep_file import Schedule
@@ -280,6 +280,53 @@ def test_a_slot_that_was_begun_too_often_does_not_stop_the_others(make_book, mon
         world.now = at(2026, 1, 2, 6)
         world.step(1)
     assert world.ran == [at(2026, 1, 2, 6)]
+
+
+def test_a_slot_whose_process_never_begins_is_left_after_some_tries_and_holds_up_nobody(make_book):
+    """As where a sweep's script is gone: its file is as it was, and each try ends at once."""
+    world = World(make_book, Schedule(cron="0 6 * * *"))
+    books = {name: make_book(sweep=name) for name in ("broken", "toy")}
+    served = [Served(Path(f"{n}.yaml"), n, world.schedule, book) for n, book in books.items()]
+    tried = []
+
+    class Ended:
+        def poll(self):
+            return 2
+
+    def start(each, slot):
+        if each.name == "toy":
+            return world.start(each, slot)
+        tried.append(world.now)
+        return Ended()
+
+    world.servers = [Server(lambda: served, start, world.said.append)]
+    world.now = at(2026, 1, 5, 5, 50)
+    for _ in range(120):
+        world.step(0.25)
+    slot = at(2026, 1, 5, 6)
+    assert world.ran == [slot]
+    assert len(tried) == MOST_TRIES
+    assert all(b - a >= timedelta(minutes=1) for a, b in itertools.pairwise(tried))
+    entry = books["broken"].entry(slot)
+    assert entry.state == FAILED
+    assert entry.said["error"] == "it ended with status 2 before it began, 3 times"
+    assert any("has failed: it ended with status 2" in said for said in world.said)
+
+
+def test_another_schedule_misses_no_slot_from_before_it_was_written(make_book):
+    world = World(make_book, Schedule(cron="0 6 * * MON"))
+    world.servers, world.now = [world.server()], at(2026, 1, 5, 5, 30)
+    for _ in range(5):
+        world.step(60)
+    assert world.ran == [at(2026, 1, 5, 6)]
+    world.schedule, world.now = Schedule(cron="0 12 * * *"), at(2026, 1, 8, 14)
+    world.servers = [world.server()]
+    world.step(1)
+    assert len(world.ran) == 1
+    assert [entry.slot for entry in make_book().entries()] == world.ran
+    world.now = at(2026, 1, 9, 11, 59)
+    world.step(2)
+    assert world.ran[1:] == [at(2026, 1, 9, 12)]
 
 
 def test_a_book_that_cannot_be_used_is_one_sentence(tmp_path):

@@ -31,8 +31,9 @@ def space(**parameters):
         ({"float": [0.0, 1.0], "step": 0.3}, "step 0.3 does not lead from 0 to 1"),
         ({"int": [1, 9], "step": 1.5}, "must be a whole number"),
         ({"float": [1.0, 4.0], "scale": "log", "step": 1.0}, "step does not go with scale log"),
-        ({"int": [1, 9], "default": 12}, "default 12 is outside the range"),
-        ({"choice": [8, 16], "default": 32}, "default 32 is outside the range"),
+        ({"int": [1, 9], "default": 12}, "default 12 is none of its values"),
+        ({"choice": [8, 16], "default": 32}, "default 32 is none of its values"),
+        ({"float": [0.0, 0.3], "step": 0.1, "default": 0.15}, "default 0.15 is none of its values"),
     ],
 )
 def test_impossible_parameter_is_explained(form, fault):

@@ -1,5 +1,8 @@
 """Every fault of a sweep file, at once, with its line, before any trial starts."""
 
+import json
+import shutil
+
 import pytest
 
 from train_script.config import parse_arguments
@@ -178,6 +181,23 @@ def test_input_longer_than_the_model_is_refused_before_any_trial(load, tiny_bert
     loaded = load(GOOD.replace("minilm-l6", str(tiny_bert)), "fixed.max_length=100")
     with pytest.raises(SweepError, match="max_length 100 is more than the 64 positions"):
         check_outside(loaded)
+
+
+def test_what_the_model_cannot_do_is_refused_before_any_trial(load, tiny_bert, tmp_path):
+    folder = shutil.copytree(tiny_bert, tmp_path / "roberta")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "roberta"}))
+    loaded = load(
+        GOOD.replace("minilm-l6", str(folder)), "fixed.max_length=32",
+        "space.frozen_layers={choice: [0, 3]}", "fixed.reinit_layers=4", "fixed.pooling=mean",
+    )  # fmt: skip
+    with pytest.raises(SweepError) as fault:
+        check_outside(loaded)
+    assert fault.value.faults == [
+        f"frozen_layers 3 is more than the 2 layers of model {folder}",
+        f"reinit_layers 4 is more than the 2 layers of model {folder}",
+        f"pooling mean works only with models of type bert; {folder} is roberta",
+    ]
 
 
 def test_missing_file_is_one_sentence(tmp_path):

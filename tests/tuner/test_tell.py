@@ -1,5 +1,11 @@
 """Messages reach a webhook and a mail server, also when those fail at first; secrets reach no log."""
 
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+
 import pytest
 
 from tuner.schedule.tell import TRIES, tell
@@ -105,3 +111,40 @@ def test_one_place_that_fails_does_not_keep_the_other_from_being_told(webhook, m
     webhook.statuses = [404]
     assert len(told(webhook=webhook.url, email=mail(mail_server))) == 1
     assert len(mail_server.got) == 1
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate with openssl")
+def test_a_server_that_cannot_show_who_it_is_gets_no_password(mail_server, monkeypatch, tmp_path):
+    """Port 465 is encrypted from the first byte; whoever diverts it has some certificate, and not the right one."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate,
+         "-days", "2", "-subj", "/CN=not-your-server"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    try:
+        listener = socket.create_server(("127.0.0.1", 465))
+    except PermissionError:
+        pytest.skip("port 465 is for root")
+    handshakes = []
+
+    def serve():
+        client, _ = listener.accept()
+        with client:
+            try:
+                context.wrap_socket(client, server_side=True).close()
+                handshakes.append("accepted")
+            except OSError as exc:
+                handshakes.append(exc)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    monkeypatch.setenv("MAIL_PASSWORD", "hidden-word")
+    to = mail(mail_server, user="me", password="$MAIL_PASSWORD")
+    (fault,) = told(email=to.model_copy(update={"server": "127.0.0.1:465"}))
+    thread.join(timeout=10)
+    listener.close()
+    assert fault == "the mail server 127.0.0.1:465 was not told: its certificate is not valid"
+    assert handshakes != ["accepted"]

@@ -101,7 +101,7 @@ def test_nobody_takes_over_the_trial_of_a_living_worker(ledger):
 def test_money_is_that_of_all_workers_each_at_its_own_price(ledger, monkeypatch):
     """One that is dead elsewhere does not spend, long before its trial may be taken over."""
     monkeypatch.setattr(workers, "QUIET_SECONDS", 0.4)
-    mine = Workers(ledger, usd_per_hour=3600.0)
+    mine = Workers(ledger, price=3600.0)
     mine.join()
     assert mine.others() == workers.Others(0.0, 0.0)
     record = {"machine": "another", "pid": 1, "started": 5.0}
@@ -115,6 +115,29 @@ def test_money_is_that_of_all_workers_each_at_its_own_price(ledger, monkeypatch)
     ledger.set(PREFIX + "far", far | {"beat": 2})
     assert mine.others() == workers.Others(3.5, 7200.0)
     assert mine.usd == pytest.approx(mine.seconds, rel=0.1)
+
+
+def test_of_two_processes_of_a_machine_the_older_one_counts_its_price(ledger, monkeypatch):
+    monkeypatch.setattr(workers, "BEAT_SECONDS", 0.0)
+    mine = Workers(ledger, price=3600.0)
+    helper = subprocess.Popen(["sleep", "60"])
+    me = workers.identity()
+    older = me | {"pid": 1, "started": workers.started_at(1)}
+    younger = me | {"pid": helper.pid, "started": workers.started_at(helper.pid)}
+    ledger.set(PREFIX + "younger", younger | {"price": 3600.0, "usd": 0.0, "usd_per_hour": 0.0})
+    mine.join()
+    assert (mine.here, mine.usd_per_hour) == (2, 3600.0)
+    ledger.set(PREFIX + "older", older | {"price": 3600.0, "usd": 2.0, "usd_per_hour": 3600.0})
+    mine.beat()
+    counted = mine.usd
+    time.sleep(0.2)
+    assert (mine.here, mine.usd_per_hour, mine.usd) == (3, 0.0, counted)
+    assert mine.others() == workers.Others(2.0, 3600.0)
+    ledger.set(PREFIX + "older", older | {"price": 3600.0, "usd": 2.0, "left": True})
+    mine.beat()
+    assert mine.usd_per_hour == 3600.0
+    helper.kill()
+    helper.wait()
 
 
 def test_a_sweep_on_postgresql_is_run_shown_and_reported_and_hides_its_password(

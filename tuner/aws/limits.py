@@ -28,7 +28,7 @@ from tuner.aws.shape import request_problems
 from tuner.processes import metric_pattern
 from tuner.sweep import LoadedSweep, models_of
 
-INSTALL = "pip install 'tuner[sagemaker]'"
+INSTALL = "make aws"
 MOST_TUNABLE = 30
 MOST_VALUES = 30
 MOST_HYPERPARAMETERS = 100

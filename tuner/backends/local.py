@@ -167,11 +167,11 @@ class _LocalRun:
         self._end_leftovers()
         try:
             self._settle_at_once()
-            outcome = self._phase(self.points.next_search)
+            outcome = self._phase("search", self.points.next_search)
             if outcome is Outcome.FINISHED:
                 if why := self.points.ended_early():
                     self.view.say(why)
-                outcome = self._phase(self.points.next_confirm)
+                outcome = self._phase("confirm", self.points.next_confirm)
             self._end_all()
             self._remove_models()
             self.ledger.set("elapsed_seconds", self._elapsed())
@@ -225,12 +225,15 @@ class _LocalRun:
             most = budget.hours * 3600
             left = most - self._elapsed()
             caps.append(_Cap("budget.hours", Outcome.OUT_OF_HOURS, left, most))
-        if budget.usd and (mine := self.workers.usd_per_hour):
+        if budget.usd and (price := self.workers.price):
             left = budget.usd - self.others.usd - self.workers.usd
-            pace = 3600 / (mine + self.others.usd_per_hour)
+            an_hour = self.workers.usd_per_hour + self.others.usd_per_hour or price
             caps.append(
-                _Cap("budget.usd", Outcome.OUT_OF_MONEY, left * pace, budget.usd * 3600 / mine)
-            )
+                _Cap(
+                    "budget.usd", Outcome.OUT_OF_MONEY, left * 3600 / an_hour,
+                    budget.usd * 3600 / price,
+                )
+            )  # fmt: skip
         return caps
 
     def _must_end(self) -> tuple[str, Outcome] | None:
@@ -259,15 +262,15 @@ class _LocalRun:
             self.noted = time.monotonic()
             self.ledger.set("elapsed_seconds", self._elapsed())
 
-    def _phase(self, propose: Any) -> Outcome:
-        """Keeps `parallel` trials running until there is no next one and none is left, anywhere."""
+    def _phase(self, purpose: str, propose: Any) -> Outcome:
+        """Keeps `parallel` trials running until there is no next one and none of its purpose is left, anywhere."""
         self.look_at, self.none_left, told = 0.0, False, False
         while True:
             if end := self._must_end():
                 return self._stop_running(*end)
             self._fill(propose)
             if self.none_left and not self.running and not self.begun:
-                others = self.making.waits_for_others()
+                others = self.making.waits_for_others(purpose)
                 if not others:
                     return Outcome.FINISHED
                 if not told:
@@ -425,7 +428,7 @@ class _LocalRun:
             "metrics": output.last_record,
         }
         if price := self.sweep.prices.get(HERE):  # its share of the machine's price
-            cost = row.seconds / 3600 * price / self.sweep.budget.at_once
+            cost = row.seconds / 3600 * price / self.sweep.budget.at_once / self.workers.here
             facts["cost_usd"] = round(cost, 6)
         if not running.pruned:  # that one depends on who is faster, the signal or the script
             facts["exit_status"] = status
@@ -452,13 +455,18 @@ class _LocalRun:
             self._say_estimate(totals)
 
     def _say_estimate(self, totals: Totals) -> None:
-        """Once, when enough trials have ended: how long the whole will take, to be held against it."""
-        if "estimate" in self.ledger.study.user_attrs:
+        """Once, when enough trials have ended: how long the whole will take, to be held against it.
+
+        Again where the budget has changed since.
+        """
+        said = self.ledger.study.user_attrs.get("estimate")
+        if said and said.get("planned", totals.planned) == totals.planned:
             return
         rest = of_rest(self.loaded, self.ledger, totals.planned - totals.done)
         if rest is not None:
             self.view.say(f"the other {rest.trials} trials will take {rest}")
-            self.ledger.set("estimate", rest.as_fact() | {"elapsed_before": self._elapsed()})
+            now = {"elapsed_before": self._elapsed(), "planned": totals.planned}
+            self.ledger.set("estimate", rest.as_fact() | now)
 
     def _again(self, running: _Running) -> bool:
         """Lets a trial that was killed from outside go on from its checkpoint, a few times."""
@@ -483,6 +491,7 @@ class _LocalRun:
         """Keeps the models of the trials of which one may become the winner."""
         keep = {t.number for t in [*self.ledger.best_first()[:1], *self.points.candidates()]}
         keep |= {t.number for t in self.ledger.in_flight()}
+        keep |= {int(t.user_attrs["confirms"]) for t in self.ledger.read_trials("confirm")}
         kept = {self.folder.trial(number).name for number in keep}
         for model in (self.folder.path / "trials").glob("[0-9]*/model"):
             if model.parent.name not in kept:

@@ -7,7 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from tuner.errors import LedgerAway
-from tuner.ledger import Ledger
+from tuner.ledger import Ledger, purpose_of
 from tuner.points import Points, Proposal
 from tuner.space import Point
 from tuner.storage import Busy, Turn
@@ -69,12 +69,13 @@ class Making:
             return trial.number not in ours
         return self.workers.gone(worker)
 
-    def waits_for_others(self) -> int:
-        """Trials in flight that are not this worker's: each may come back to be taken over."""
+    def waits_for_others(self, purpose: str) -> int:
+        """Trials of a purpose in flight that are not this worker's: each may come back to be taken over."""
         return sum(
             t.user_attrs.get("worker") != self.workers.me and "training_job" not in t.user_attrs
+            and purpose_of(t) == purpose
             for t in self.ledger.in_flight()
-        )
+        )  # fmt: skip
 
     def _make(self, proposal: Proposal) -> Begun:
         facts, point = proposal.attributes, proposal.point

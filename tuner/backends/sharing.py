@@ -93,7 +93,7 @@ def settled(
         return Sharing(min(known["trials"], most), rates, before=True)
     if not is_alone:
         return Sharing(fault="another worker is at work on this machine")
-    say("looks how many trials at once are fastest here")
+    say("measures how many trials at once are fastest here")
     found = measure(launcher, launcher.loaded.typical_point(), most, must_end)
     if not found.fault:
         rates_by_word = {str(n): round(rate, 2) for n, rate in found.examples_per_second.items()}

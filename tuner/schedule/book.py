@@ -84,13 +84,20 @@ class Book:
         """Gives the connections back."""
         self.engine.dispose()
 
-    def began(self, now: datetime) -> datetime:
-        """Since when the schedule is served; now, and written down, where it was not."""
-        query = sqlalchemy.select(_TABLE.c.at).where(self._is(BEGAN))
+    def began(self, now: datetime, schedule: str = "") -> datetime:
+        """Since when this schedule is served; now, and written down, where none was, or another one."""
+        query = sqlalchemy.select(_TABLE.c.at, _TABLE.c.said).where(self._is(BEGAN))
+        said = {"schedule": schedule}
         if not (found := self._ask(query)):
-            self._insert(BEGAN, SKIPPED, now, {})
+            self._insert(BEGAN, SKIPPED, now, said)
             found = self._ask(query)
-        return datetime.fromisoformat(str(found[0][0]))
+        since, before = datetime.fromisoformat(found[0][0]), json.loads(found[0][1]).get("schedule")
+        if schedule in ("", before):
+            return since
+        since = now if before else since
+        values = {"at": since.astimezone(UTC).isoformat(), "said": json.dumps(said)}
+        self._write(_TABLE.update().where(self._is(BEGAN)).values(values))
+        return since
 
     def entries(self) -> list[Entry]:
         """Every slot that anything is known of, oldest first."""
@@ -177,9 +184,13 @@ class Book:
                 at=after.at.astimezone(UTC).isoformat(), said=json.dumps(after.said),
             )
         )  # fmt: skip
+        return self._write(change) == 1
+
+    def _write(self, change: Any) -> int:
+        """How many rows it changed."""
         try:
             with self.engine.begin() as connection:
-                return connection.execute(change).rowcount == 1
+                return int(connection.execute(change).rowcount)
         except SQLAlchemyError as exc:
             raise self._away(exc) from exc
 

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Protocol
 
 from tuner.errors import TunerError
-from tuner.schedule.book import QUEUED, RUNNING, Book, Entry
+from tuner.schedule.book import FAILED, QUEUED, RUNNING, Book, Entry
 from tuner.schedule.times import as_text, slots_between, starts_at
 from tuner.sweep_file import Schedule
 
 LATE = timedelta(minutes=5)
 """A slot that nobody has started for so long was missed"""
+TRY_AGAIN = timedelta(minutes=1)
+MOST_TRIES = 3
+"""A sweep whose process ends before it takes its slot, as where its script is gone, is tried so often"""
 MOST_BEGINNINGS = 20
 """A slot whose process is killed again and again is left to `tuner schedule once`"""
 
@@ -86,16 +89,21 @@ class Server:
     ) -> None:
         self.served, self.start, self.say, self.at_once = served, start, say, at_once
         self.running: dict[tuple[str, datetime], Run] = {}
+        self.tries: dict[tuple[str, datetime], tuple[int, datetime]] = {}
+        """How often a slot ended before it began, and until when it is left alone"""
         self.told: dict[str, str] = {}
 
     def look(self, now: datetime) -> None:
         """One look at the clock: starts what is due, writes down what is not to run."""
-        for key, run in list(self.running.items()):
-            if (status := run.poll()) is not None:
-                del self.running[key]
-                self.say(f"{key[0]}: slot {as_text(key[1])} ended with status {status}")
+        ended = {key: s for key, run in self.running.items() if (s := run.poll()) is not None}
+        for (name, slot), status in ended.items():
+            del self.running[name, slot]
+            self.say(f"{name}: slot {as_text(slot)} ended with status {status}")
         for each in self.served():
             try:
+                for (name, slot), status in ended.items():
+                    if name == each.name:
+                        self._check_that_it_began(each, slot, status, now)
                 self._look_at(each, now)
                 self.told.pop(each.name, None)
             except TunerError as exc:  # its database is away; the others' need not be
@@ -103,13 +111,33 @@ class Server:
                     self.say(f"{each.name}: {exc}")
                 self.told[each.name] = str(exc)
 
+    def _check_that_it_began(
+        self, each: Served, slot: datetime, status: int, now: datetime
+    ) -> None:
+        """Where it did not, it is tried again in a while, and given up after a few times."""
+        entry = each.book.entry(slot)
+        if entry is not None and entry.state != QUEUED:
+            self.tries.pop((each.name, slot), None)
+            return
+        tries, _ = self.tries.get((each.name, slot), (0, now))
+        self.tries[each.name, slot] = tries + 1, now + TRY_AGAIN
+        if tries + 1 == MOST_TRIES and each.book.claim(slot, now):
+            why = f"it ended with status {status} before it began, {MOST_TRIES} times"
+            each.book.end(slot, FAILED, now, {"error": why})
+            self.say(
+                f"{each.name}: slot {as_text(slot)} has failed: {why}; `tuner plan {each.path}` may say why"
+            )
+
     def _look_at(self, each: Served, now: datetime) -> None:
-        began, entries = each.book.began(now), each.book.entries()
+        schedule = f"{each.schedule.cron} {each.schedule.timezone}"
+        began, entries = each.book.began(now, schedule), each.book.entries()
         found = due(each, began, entries, now)
         for slot, why in found.skip:
             if each.book.drop(slot, now, why) or each.book.skip(slot, now, why):
                 self.say(f"{each.name}: slot {as_text(slot)} is left out: {why}")
         if found.run is None or (each.name, found.run) in self.running:
+            return
+        if now < self.tries.get((each.name, found.run), (0, now))[1]:
             return
         busy = any(e.state == RUNNING and not e.is_orphan(now) for e in entries)
         if busy or len(self.running) >= self.at_once:

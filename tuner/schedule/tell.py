@@ -115,7 +115,9 @@ def _mail(email: Email, password: str | None, subject: str, text: str) -> None:
     number = int(port or 587)
     try:
         if number == 465:
-            server: smtplib.SMTP = smtplib.SMTP_SSL(host, number, timeout=SECONDS)
+            server: smtplib.SMTP = smtplib.SMTP_SSL(
+                host, number, timeout=SECONDS, context=ssl.create_default_context()
+            )
         else:
             server = smtplib.SMTP(host, number, timeout=SECONDS)
         with _closing(server):
@@ -127,6 +129,8 @@ def _mail(email: Email, password: str | None, subject: str, text: str) -> None:
             if email.user and password:
                 if number != 465 and host not in ("localhost", "127.0.0.1"):
                     raise _Never("it offers no encryption, so the password is not sent to it")
+                if not password.isascii():
+                    raise _Never("its password has a letter that no mail server takes")
                 server.login(email.user, password)
             refused = server.send_message(message)
     except ValueError as exc:  # a line break in an address

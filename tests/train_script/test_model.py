@@ -1,0 +1,98 @@
+"""What a pre-trained model's folder has to hold, and which of its parts the options reach."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+)
+
+from train_script.errors import BadInput
+from train_script.model import depths_of, freeze, load_model, load_tokenizer
+
+SIZES = {
+    "vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "intermediate_size": 64, "max_position_embeddings": 64,
+}  # fmt: skip
+USUAL = (0.1, 0.1, 0.1)
+
+
+@pytest.fixture
+def folder(tiny_bert, tmp_path):
+    return shutil.copytree(tiny_bert, tmp_path / "model")
+
+
+def test_a_folder_without_tokenizer_is_refused(folder):
+    for file in folder.glob("*token*"):
+        file.unlink()
+    with pytest.raises(BadInput, match="has no tokenizer"):
+        load_tokenizer(str(folder), 32)
+
+
+def test_encoder_weights_under_other_names_are_refused(folder):
+    weights = load_file(folder / "model.safetensors")
+    wrapped = {f"_orig_mod.{name}": tensor for name, tensor in weights.items()}
+    save_file(wrapped, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadInput, match="of the encoder's weights are missing .* such as bert"):
+        load_model(str(folder), ("0", "1"), USUAL)
+
+
+def test_a_missing_pooler_begins_anew(folder):
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "pooler" not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    load_model(str(folder), ("0", "1"), USUAL)
+
+
+def test_an_unknown_kind_of_model_is_a_sentence(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert-of-2031"}))
+    with pytest.raises(BadInput, match="bert-of-2031"):
+        load_model(str(folder), ("0", "1"), USUAL)
+
+
+def test_frozen_layers_leave_nothing_below_the_head_learning():
+    for model in (
+        ElectraForSequenceClassification(ElectraConfig(embedding_size=16, **SIZES)),
+        DebertaV2ForSequenceClassification(DebertaV2Config(relative_attention=True, **SIZES)),
+    ):
+        freeze(model, 2)
+        learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+        assert learning <= {"classifier", "pooler"}
+
+
+def test_what_all_layers_share_learns_at_the_rate_of_the_embeddings():
+    model = ElectraForSequenceClassification(ElectraConfig(embedding_size=16, **SIZES))
+    depths = depths_of(model)
+    assert depths[model.electra.embeddings_project.weight] == 3
+    assert depths[model.electra.encoder.layer[0].output.dense.weight] == 2
+    assert depths[model.electra.encoder.layer[1].output.dense.weight] == 1
+    assert model.classifier.out_proj.weight not in depths
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        DebertaV2ForSequenceClassification(DebertaV2Config(**SIZES)),
+        DistilBertForSequenceClassification(DistilBertConfig(vocab_size=50, dim=32, n_layers=2, n_heads=2,
+                                                             hidden_dim=64)),
+    ],
+    ids=["deberta", "distilbert"],
+)  # fmt: skip
+def test_the_heads_dropout_has_a_name_of_its_own(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    loaded, _ = load_model(str(tmp_path), ("0", "1"), (0.1, 0.2, 0.7))
+    assert loaded.dropout.p == 0.7
+    assert {m.p for m in loaded.base_model.modules() if isinstance(m, torch.nn.Dropout)} <= {
+        0.1,
+        0.2,
+    }

@@ -1,0 +1,45 @@
+"""The server that forks runs outlives clients that come and go at bad moments."""
+
+import os
+import socket
+import struct
+import sys
+
+import pytest
+
+from train_script.server import Server, receive
+
+
+@pytest.fixture
+def server(monkeypatch):
+    listener = socket.create_server(("127.0.0.1", 0))
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield Server(listener)
+    os.close(writing)
+    listener.close()
+
+
+def test_a_client_that_leaves_at_once_is_forgotten(server):
+    socket.create_connection(server.listener.getsockname()).close()
+    server._begin(server.listener)
+    assert server.runs == {}
+
+
+def test_a_client_whose_run_ended_in_the_same_moment_may_leave(server):
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    ours.close()
+    server._client_left(ours)
+
+
+def test_the_streams_of_a_request_that_cannot_be_read_are_closed():
+    ours, theirs = socket.socketpair()
+    with ours, theirs, open(os.devnull) as one, open(os.devnull) as two:
+        socket.send_fds(theirs, [struct.pack("!I", 7)], [one.fileno(), two.fileno()])
+        theirs.sendall(b"no JSON")
+        before = set(os.listdir("/proc/self/fd"))
+        with pytest.raises(ValueError, match="Expecting value"):
+            receive(ours)
+        assert set(os.listdir("/proc/self/fd")) == before
