@@ -130,7 +130,7 @@ def _too_little(
     scores = np.array([t.objective for t in finished], dtype=float)
     if np.abs(scores).max() > LARGEST_SCORE:
         return f"the {metric} is too large to reckon with"
-    if np.ptp(scores) <= ROUNDING * np.abs(scores).max():
+    if not scores.var() or np.ptp(scores) <= ROUNDING * np.abs(scores).max():
         same = len(set(scores)) == 1
         return f"every finished trial has the same {metric}" + ("" if same else ", nearly")
     if configurations < FEWEST_CONFIGURATIONS:

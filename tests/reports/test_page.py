@@ -234,12 +234,12 @@ def test_dark_and_print_follow_the_reader(written, opened):
     page.emulate_media(color_scheme="light")
     expect(page.locator(".plot .xtick text").first).to_have_css("fill", "rgb(31, 41, 55)")
     assert colours()[0] == "rgb(255, 255, 255)"
+    page.get_by_label("Filter the trials by status").select_option("failed")
+    filtered = len(column(page, 1))
     page.emulate_media(color_scheme="dark", media="print")
     assert colours()[0] == "rgb(255, 255, 255)"
     assert page.pdf().startswith(b"%PDF")
     # On paper stand all trials, whatever was filtered, the pictures are narrower, and their numbers stand below them.
-    page.get_by_label("Filter the trials by status").select_option("failed")
-    filtered = len(column(page, 1))
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert len(column(page, 1)) == len(written[0].trials) > filtered
     page.evaluate("dispatchEvent(new Event('afterprint'))")

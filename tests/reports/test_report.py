@@ -120,7 +120,9 @@ def test_how_the_winners_interval_is_widened_is_said():
         *(trial(v, purpose="confirm", confirms=2, seed=i) for i, v in enumerate((0.80, 0.81))),
     )
     said = sentences(study)
-    assert "a 95% interval since it is the best of 3 there" in " ".join(said["summary"].sentences)
+    assert "a 95% interval since it is the best of 3 there" in " ".join(
+        getattr(s, "text", s) for s in said["summary"].sentences
+    )
     assert "picked as the best of 3 on these very seeds" in " ".join(said["winner"].sentences)
     assert "(95% interval)" in said["winner"].figures[0].table.headers[-1]
 

@@ -69,7 +69,7 @@ def test_with_twice_the_data_trials_take_twice_as_long(write_sweep, tuner):
 
 @pytest.mark.parametrize(
     ("setting", "alike"),
-    [("budget.trials=9", True), ("fixed.weight_decay=0.1", False), ("fixed.model=minilm-l6", False),
+    [("budget.trials=9", True), ("fixed.weight_decay=0.1", False), ("model=minilm-l6", False),
      ("space.epochs={int: [1, 9]}", False), ("space.dropout={float: [0, 0.3]}", True)],
 )  # fmt: skip
 def test_a_run_of_another_model_or_longer_trials_foretells_nothing(tmp_path, setting, alike):

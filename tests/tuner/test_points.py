@@ -226,7 +226,7 @@ def test_a_warm_start_tries_the_last_winner_and_shifts_what_was_known_by_what_is
 
 def test_what_lies_beside_the_steps_of_a_new_space_is_left_out_of_a_warm_start(make):
     """A step, or whole numbers, where there were none in the run before."""
-    space = {"rate": {"float": [0.0, 0.3], "step": 0.1}, "depth": {"int": [1, 4]}}
+    space = {"rate": {"float": [0.1, 0.4], "step": 0.1}, "depth": {"int": [1, 4]}}
     points = make(budget={"trials": 4}, space=space)
     earlier = [
         {"params": {"rate": 0.1, "depth": 2}, "value": 0.5, "chosen_by": "default"},

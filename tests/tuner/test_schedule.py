@@ -284,7 +284,7 @@ def test_a_slot_that_was_begun_too_often_does_not_stop_the_others(make_book, mon
 
 def test_a_slot_whose_process_never_begins_is_left_after_some_tries_and_holds_up_nobody(make_book):
     """As where a sweep's script is gone: its file is as it was, and each try ends at once."""
-    world = World(make_book, Schedule(cron="0 6 * * *"))
+    world = World(make_book, Schedule(cron="0 6 * * *"), lambda: 0.05)
     books = {name: make_book(sweep=name) for name in ("broken", "toy")}
     served = [Served(Path(f"{n}.yaml"), n, world.schedule, book) for n, book in books.items()]
     tried = []
@@ -316,8 +316,8 @@ def test_a_slot_whose_process_never_begins_is_left_after_some_tries_and_holds_up
 def test_another_schedule_misses_no_slot_from_before_it_was_written(make_book):
     world = World(make_book, Schedule(cron="0 6 * * MON"))
     world.servers, world.now = [world.server()], at(2026, 1, 5, 5, 30)
-    for _ in range(5):
-        world.step(60)
+    for _ in range(50):
+        world.step(2)
     assert world.ran == [at(2026, 1, 5, 6)]
     world.schedule, world.now = Schedule(cron="0 12 * * *"), at(2026, 1, 8, 14)
     world.servers = [world.server()]

@@ -122,7 +122,7 @@ def brief(monkeypatch):
 def test_it_is_measured_told_kept_and_not_measured_again(path, tuner, tmp_path):
     run = tmp_path / "run"
     said = tuner("run", path, "--out", run).stdout
-    assert "looks how many trials at once are fastest here" in said
+    assert "measures how many trials at once are fastest here" in said
     assert "(measured, examples a second: 1 at once " in said
     study = Ledger.load(RunFolder(run).ledger_url()).study
     (fact,) = study.user_attrs["at_once"].values()

@@ -133,6 +133,8 @@ def _mail(email: Email, password: str | None, subject: str, text: str) -> None:
                     raise _Never("its password has a letter that no mail server takes")
                 server.login(email.user, password)
             refused = server.send_message(message)
+    except ssl.SSLCertVerificationError as exc:  # a ValueError, too
+        raise _Never("its certificate is not valid") from exc
     except ValueError as exc:  # a line break in an address
         raise _Never("an address is none") from exc
     except smtplib.SMTPAuthenticationError as exc:
@@ -144,8 +146,6 @@ def _mail(email: Email, password: str | None, subject: str, text: str) -> None:
         codes = {code for code, _ in exc.recipients.values()}
         kind = _Again if all(400 <= code < 500 for code in codes) else _Never
         raise kind(f"it refuses {', '.join(exc.recipients)}") from exc
-    except ssl.SSLCertVerificationError as exc:
-        raise _Never("its certificate is not valid") from exc
     except (smtplib.SMTPException, OSError) as exc:
         raise _Again(type(exc).__name__) from exc
     if refused:  # it was sent to the others, so it is not sent again
