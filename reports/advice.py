@@ -64,8 +64,8 @@ def _seeds(winner: Winner, gap: Interval | None) -> list[Advice]:
         )
     else:
         text = (
-            f"Give the winner and the default about {needed} fresh seeds each in all (run the sweep again with "
-            f"--set confirm.seeds={needed}) to be sure which is better: so far they are {score(apart)} apart."
+            f"Give the winner and the default about {needed} fresh seeds each in all (the same sweep again with "
+            f"confirm.seeds={needed}) to be sure which is better: so far they are {score(apart)} apart."
         )
     return [Advice(text, "winner")]
 

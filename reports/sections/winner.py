@@ -104,7 +104,8 @@ def draw(data: dict[str, Any]) -> Drawing:
         some = listed([str(number) for number in others[:MOST_TIED]])
         more = f" and {len(others) - MOST_TIED} more" if len(others) > MOST_TIED else ""
         sentences.append(
-            f"Trial {some}{more} scored just the same in the search and was not run again; "
+            f"{'Trials' if len(others) > 1 else 'Trial'} {some}{more} scored just the same in the search and "
+            f"{'were' if len(others) > 1 else 'was'} not run again; "
             "confirm more than one (confirm.top) to tell them apart."
         )
     if data["search_scores"]:
@@ -275,8 +276,8 @@ def _against_default(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         else "these runs cannot tell whether the winner is better than the default; more seeds would"
     )
     return [
-        f"{text}. Winner minus default is {gap(behind)} ({behind['level']:.0%} interval, the default's search run "
-        "counted among its seeds, the seed noise taken from all configurations that ran again): "
+        f"{text}. Winner minus default is {gap(behind)}, a {behind['level']:.0%} interval in which the default's "
+        "search run counts as well and the seed noise is that of all configurations that ran again: "
         f"{verdict}."
     ]
 
