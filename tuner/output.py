@@ -85,8 +85,7 @@ class TrialOutput:
         A script may well end with status 0 on SIGTERM, so one that was asked to stop is finished
         only if it said that it came to its end.
         """
-        at_end = self.final is not None or self.fraction == 1
-        if status == 0 and self.has_finite_value and (at_end or not stop_asked):
+        if status == 0 and self.has_finite_value and (self.is_at_end or not stop_asked):
             return Ending("finished", TrialState.COMPLETE)
         if cut_short:
             return Ending("interrupted", TrialState.FAIL, cut_short)
@@ -99,6 +98,11 @@ class TrialOutput:
         else:
             why = f"{self.metric} is {self.value}, not a finite number"
         return Ending("failed", TrialState.FAIL, why)
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the script has said that it came to its end."""
+        return self.final is not None or self.fraction == 1
 
     @property
     def has_finite_value(self) -> bool:

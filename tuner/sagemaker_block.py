@@ -97,6 +97,11 @@ class SageMakerBlock(Block):
         named = self.instance_type
         return [named] if isinstance(named, str) else list(named)
 
+    def usd_per_second(self, at_once: int) -> float:
+        """Dollars a second of so many trials, on the dearest of the machines they may get."""
+        prices = [self.price_of(kind) or 0.0 for kind in self.instance_types]
+        return at_once * self.instance_count * max(prices) / 3600
+
     def price_of(self, instance_type: str) -> float | None:
         """Dollars an hour of one machine of this type; None where nobody has said so."""
         if isinstance(self.usd_per_hour, dict):

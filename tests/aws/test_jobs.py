@@ -81,6 +81,14 @@ def test_hopeless_and_stopped_jobs_are_told_apart(early_stopping, status, asked,
     assert ending.outcome == ("interrupted" if with_it else "pruned")
 
 
+def test_a_job_that_was_stopped_after_its_last_word_has_finished():
+    """As Hyperband stops a job at its last epoch; one whose score is no number has not."""
+    for with_it in (True, False):
+        facts = {"stopped_by_us": with_it, "lines": [], "metric": "score", "said_its_end": True}
+        assert ending_of(job("Stopped"), 0.5, **facts).outcome == "finished"
+        assert ending_of(job("Stopped"), None, **facts).outcome != "finished"
+
+
 @pytest.mark.parametrize(
     ("block", "cost"),
     [

@@ -42,6 +42,14 @@ SPACE = {"rate": {"float": [0.1, 1.0]}}
         ({"search": {"sampler": "qmc"}}, "search.sampler qmc has no counterpart in AMT"),
         ({"search": {"pruner": "halving"}}, "search.pruner halving has no counterpart in AMT"),
         ({"search": {"seed": 2**31}}, "is more than AMT's largest"),
+        (
+            {"space": {"mode": {"choice": ["a", "b"]}, "more": {"int": [1, 2]}}},
+            "the space has 4 points, and AMT refuses more training jobs than that: budget.trials",
+        ),
+        (
+            {"search": {"pruner": "hyperband"}, "fixed": {"epochs": 3}, "sagemaker": {"spot": True}},
+            "sagemaker.spot and sagemaker.retries do not go with Hyperband",
+        ),
         ({"search": {"pruner": "hyperband"}}, "fixed.epochs is not there: AMT's Hyperband"),
         (
             {"search": {"pruner": "hyperband"}, "space": {"epochs": {"int": [1, 3]}}},

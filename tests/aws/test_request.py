@@ -91,6 +91,7 @@ def _sweep(draw_one) -> dict[str, object]:
         "space": {name: draw_one(_parameter(name)) for name in names},
         "fixed": fixed,
         "search": {"seed": draw_one(st.integers(0, 2**31 - 1))},
+        "budget": {"trials": 2},  # of a finite space AMT takes no more than it has points
         "backend": "sagemaker",
     }
 

@@ -2,11 +2,13 @@
 
 import json
 
+import optuna
 import pytest
 
-from tuner.aws import events
+from tuner.aws import events, request
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
+from tuner.points import Points
 from tuner.sweep import load_sweep
 from tuner.sweep_file import Schedule
 
@@ -42,6 +44,26 @@ def test_names_are_of_this_sweeps_schedule_alone(aws_sweep):
     }
     assert len(stems) == 6
     assert all(len(stem) + 1 + events.FIRING_LENGTH <= 32 for stem in stems)
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds"),
+    [({}, None), ({"hours": 2.0}, 7200), ({"usd": 4.0}, 3600), ({"usd": 4.0, "hours": 0.5}, 1800)],
+)
+def test_a_slot_that_nobody_follows_is_kept_to_its_budget_by_aws(aws_sweep, budget, seconds):
+    path = aws_sweep(
+        name="weekly", search=NO_DEFAULT, budget={"trials": 8, "parallel": 2} | budget,
+        schedule={"cron": "0 6 * * MON"}, prices={"ml.g4dn.xlarge": 2.0},
+    )  # fmt: skip
+    loaded = load_sweep(path)
+    place = request.Place(
+        "cn-north-1", "arn:aws-cn:iam::1:role/t", "bucket", "image", "s3://b/c", "x.py", {}
+    )
+    role = SCHEDULER.replace("arn:aws:", "arn:aws-cn:")
+    asked = events.schedule_request(loaded, place, Points(loaded, Ledger(optuna.create_study())), role, QUEUE)
+    limits = json.loads(asked["Target"]["Input"])["HyperParameterTuningJobConfig"]["ResourceLimits"]
+    assert limits.get("MaxRuntimeInSeconds") == seconds
+    assert asked["Target"]["Arn"].startswith("arn:aws-cn:scheduler:::")
 
 
 def test_a_schedule_is_made_shown_changed_fired_brought_in_and_removed(

@@ -1,8 +1,10 @@
 """What travels to S3, and what comes back."""
 
+import gzip
 import io
 import shutil
 import tarfile
+from functools import partial
 
 import pytest
 
@@ -42,6 +44,16 @@ def test_equal_files_give_equal_bytes_and_are_sent_once(write_sweep, emulator):
     before = emulator.all_requests
     assert send_script(aws, BUCKET, loaded) == first
     assert emulator.all_requests == before + 1  # a look, and no upload
+
+
+def test_another_build_of_zlib_gives_the_same_address(write_sweep, emulator, monkeypatch):
+    """The address is part of the jobs' names: another one would be a second tuning job."""
+    loaded, aws = load_sweep(write_sweep(**OWN)), connect()
+    packed, _ = pack_script(loaded)
+    first = send_script(aws, BUCKET, loaded)
+    monkeypatch.setattr("tuner.aws.upload.gzip.GzipFile", partial(gzip.GzipFile, compresslevel=1))
+    assert pack_script(loaded)[0] != packed
+    assert send_script(aws, BUCKET, loaded) == first
 
 
 def test_script_of_your_own_travels_with_the_python_files_beside_it(write_sweep, tmp_path):

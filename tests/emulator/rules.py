@@ -3,6 +3,7 @@
 Written apart from tuner/aws/limits.py, so that each can find the other's faults.
 """
 
+import math
 import re
 from functools import cache
 from typing import Any
@@ -86,6 +87,11 @@ def _tuning(request: dict[str, Any]) -> list[str]:
     check(limits["MaxParallelTrainingJobs"] <= 100, "more than 100 training jobs at once")
     most = 10_000 if strategy == "Random" else 750
     check(jobs is None or jobs <= most, f"more than {most} training jobs")
+    if not ranges.get("ContinuousParameterRanges") and strategy != "Grid" and jobs is not None:
+        points = math.prod(len(entry["Values"]) for entry in choices) * math.prod(
+            int(e["MaxValue"]) - int(e["MinValue"]) + 1 for e in numeric
+        )
+        check(points >= jobs, "You don't have enough combinations of hyperparameter ranges")
     if strategy == "Grid":
         check(not numeric, "a grid takes categorical hyperparameters only")
     else:

@@ -18,7 +18,7 @@ from tuner.points import Points
 from tuner.sweep import LoadedSweep
 from tuner.sweep_file import Schedule
 
-TARGET = "arn:aws:scheduler:::aws-sdk:sagemaker:createHyperParameterTuningJob"
+TARGET = "arn:{partition}:scheduler:::aws-sdk:sagemaker:createHyperParameterTuningJob"
 FIRING = "<aws.scheduler.execution-id>"
 FIRING_LENGTH = 16
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
@@ -70,9 +70,8 @@ def schedule_request(
     assert schedule is not None
     is_grid = request.plan_of(loaded, 1).strategy == "Grid"
     trials = points.space.grid_size() if is_grid else points.search_total()
-    hours = loaded.sweep.budget.hours
     payload = request.tuning_request(
-        loaded, place, f"{stem_of(loaded)}-{FIRING}", trials, hours * 3600 if hours else None
+        loaded, place, f"{stem_of(loaded)}-{FIRING}", trials, _longest_seconds(loaded)
     )
     window: dict[str, Any] = {"Mode": "OFF"}
     if minutes := round(schedule.jitter_minutes):
@@ -85,7 +84,7 @@ def schedule_request(
         "FlexibleTimeWindow": window,
         "State": "ENABLED",
         "Target": {
-            "Arn": TARGET,
+            "Arn": TARGET.format(partition=_partition(role)),
             "RoleArn": role,
             "Input": json.dumps(payload),
             # A second try would be a second tuning job where only the answer was lost.
@@ -97,11 +96,26 @@ def schedule_request(
     }  # fmt: skip
 
 
+def _longest_seconds(loaded: LoadedSweep) -> float | None:
+    """What AWS itself keeps each slot to, since nobody follows it: the hours, and what the money pays for."""
+    budget, bounds = loaded.sweep.budget, []
+    if budget.hours is not None:
+        bounds.append(budget.hours * 3600)
+    if budget.usd is not None:
+        bounds.append(budget.usd / loaded.sweep.sagemaker.usd_per_second(budget.at_once))
+    return max(60.0, min(bounds)) if bounds else None
+
+
+def _partition(arn: str) -> str:
+    """`aws`, or that of China or of a government: those of one account are in one."""
+    return arn.split(":")[1]
+
+
 def policies(
     loaded: LoadedSweep, aws_region: str, account: str, training_role: str, dead_letters: str
 ) -> dict[str, Any]:
     """What the schedule's role needs and no more: its permissions, and who may take it."""
-    job = f"arn:aws:sagemaker:{aws_region}:{account}:hyper-parameter-tuning-job/{stem_of(loaded)}-*"
+    job = f"arn:{_partition(training_role)}:sagemaker:{aws_region}:{account}:hyper-parameter-tuning-job/{stem_of(loaded)}-*"
     actions = ["sagemaker:CreateHyperParameterTuningJob"]
     if loaded.sweep.sagemaker.tags:
         actions.append("sagemaker:AddTags")

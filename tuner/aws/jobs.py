@@ -163,13 +163,22 @@ def read_output(metric: str, lines: list[str]) -> TrialOutput:
 
 
 def ending_of(
-    job: TrainingJob, value: float | None, *, stopped_by_us: bool, lines: Sequence[str], metric: str
+    job: TrainingJob,
+    value: float | None,
+    *,
+    stopped_by_us: bool,
+    lines: Sequence[str],
+    metric: str,
+    said_its_end: bool = False,
 ) -> Ending:
     """How the trial ended.
 
     AMT's early stopping and a person's stop both leave `Stopped`; `stopped_by_us` tells them apart.
+    A script that `said_its_end` came to it, whatever stopped it then: Hyperband stops jobs at their last epoch.
     """
-    if job.status == "Completed":
+    if job.status == "Completed" or (
+        job.status == "Stopped" and said_its_end and value is not None
+    ):
         if value is None:
             why = f'ended without printing a finite "{metric}"'
             return Ending("failed", TrialState.FAIL, why)

@@ -5,6 +5,7 @@ The rules that join several fields are here; what the published model says of si
 "Resource limits and requirements" for automatic model tuning, both read in November 2026.
 """
 
+import math
 import os
 import re
 from collections import Counter
@@ -217,6 +218,14 @@ def _search_problems(loaded: LoadedSweep) -> Iterator[str]:
             f"budget.trials {plan.jobs} is more than the {MOST_JOBS[plan.strategy]} training jobs "
             f"of AMT's {plan.strategy} strategy{more}"
         )
+    sizes = [parameter.size for parameter in loaded.sweep.space.values()]
+    points = math.prod(sizes)  # 0 where one has endlessly many values
+    of_amt = (plan.jobs or 0) - search.start_with_default
+    if plan.strategy != "Grid" and 0 < points < of_amt:
+        yield (
+            f"the space has {points} points, and AMT refuses more training jobs than that: budget.trials "
+            f"{plan.jobs}; lower it, or try all of them with search.sampler: grid"
+        )
     if search.seed > LARGEST_SEED:
         yield f"search.seed {search.seed} is more than AMT's largest, {LARGEST_SEED}"
     if plan.strategy == "Grid":
@@ -244,6 +253,11 @@ def _hyperband_problems(loaded: LoadedSweep, early_stopping: bool) -> Iterator[s
     sweep = loaded.sweep
     if early_stopping:
         yield "sagemaker.early_stopping must be off with Hyperband, which stops jobs itself"
+    if (sweep.sagemaker.spot or sweep.sagemaker.retries) and not loaded.uses_own_script:
+        yield (
+            "sagemaker.spot and sagemaker.retries do not go with Hyperband: a script that goes on says its "
+            "evaluations again, and AMT would count them twice"
+        )
     epochs = sweep.fixed.get("epochs")
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         where = "is not there" if epochs is None else f"{epochs!r} is no whole number above 0"

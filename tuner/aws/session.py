@@ -133,9 +133,11 @@ def _sentence(exc: BaseException) -> str:
 def choose_bucket(aws: Aws, block: SageMakerBlock) -> str:
     """The bucket of the block, or SageMaker's usual one; AwsError where it cannot be used."""
     name = block.bucket or f"sagemaker-{aws.region}-{aws.account}"
+    # Anybody can guess the usual name, and have made that bucket first.
+    owner = {} if block.bucket else {"ExpectedBucketOwner": aws.account}
     try:
         with speaking("s3:ListBucket"):
-            said = aws.s3.head_bucket(Bucket=name)
+            said = aws.s3.head_bucket(Bucket=name, **owner)
     except AwsUnreachable:
         raise
     except AwsError as exc:

@@ -103,8 +103,12 @@ class Folding:
         value = jobs.objective_of(job, output, lines, metric)
         asked = self.ledger.study.user_attrs.get("stop_asked_at")
         with_it = not said or jobs.was_stopped_with(said, job, asked)
-        ending = jobs.ending_of(job, value, stopped_by_us=with_it, lines=lines, metric=metric)
-        if job.secondary == "MaxRuntimeExceeded" and "most_seconds" in trial.user_attrs:
+        ending = jobs.ending_of(
+            job, value, stopped_by_us=with_it, lines=lines, metric=metric,
+            said_its_end=output.is_at_end,
+        )  # fmt: skip
+        is_cut = ending.outcome != "finished" and job.secondary == "MaxRuntimeExceeded"
+        if is_cut and "most_seconds" in trial.user_attrs:
             ending = Ending("interrupted", TrialState.FAIL, OUT_OF_MONEY)
         block = self.loaded.sweep.sagemaker
         facts = jobs.facts_of_trial(job, block, output, ending, stream, lines)

@@ -125,7 +125,7 @@ def _stop_tuning_job(aws: Aws, name: str) -> bool:
     status = said["HyperParameterTuningJobStatus"] if said else ""
     if status != "InProgress":
         return status == "Stopping"
-    with speaking("sagemaker:StopHyperParameterTuningJob"):
+    with _over_already_is_fine(), speaking("sagemaker:StopHyperParameterTuningJob"):
         aws.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
     return True
 
@@ -135,9 +135,19 @@ def _stop_training_job(aws: Aws, name: str) -> bool:
     status = said.status if said else ""
     if status != "InProgress":
         return status == "Stopping"
-    with speaking("sagemaker:StopTrainingJob"):
+    with _over_already_is_fine(), speaking("sagemaker:StopTrainingJob"):
         aws.sagemaker.stop_training_job(TrainingJobName=name)
     return True
+
+
+@contextmanager
+def _over_already_is_fine() -> Iterator[None]:
+    """A job may end between the question and the stop; others still have to be stopped."""
+    try:
+        yield
+    except AwsError as exc:
+        if code_of(exc) != "ValidationException":
+            raise
 
 
 class _UsedUp(Exception):
@@ -296,9 +306,8 @@ class _Run:
         return max(60.0, min(bounds)) if bounds else None
 
     def _rate(self, at_once: int) -> float:
-        """Dollars a second of so many trials, on the dearest of the machines they may get."""
-        prices = [self.block.price_of(kind) or 0.0 for kind in self.block.instance_types]
-        return at_once * self.block.instance_count * max(prices) / 3600
+        """Dollars a second of so many trials."""
+        return self.block.usd_per_second(at_once)
 
     def _spent(self) -> float:
         """Dollars, with what is in flight; that is counted from when it was asked for."""
@@ -445,11 +454,17 @@ class _Run:
             "asked_at": time.time(),
         }
         if self.sweep.budget.usd is not None:  # a bound that AWS keeps where nobody follows
-            running = sum(t.state == TrialState.RUNNING for t in self.ledger.read_trials())
-            left = (self.sweep.budget.usd - self._spent()) / self._rate(running + 1)
+            left = (self.sweep.budget.usd - self._spent()) / self._rate(self._width())
             if left < self.block.max_hours * 3600:
                 facts["most_seconds"] = max(SHORTEST_OWN_SECONDS, left)
         return self.ledger.start_job(proposal.point, self.points.space.distributions(), facts)
+
+    def _width(self) -> int:
+        """How many of our own jobs will run beside the next one, which is counted: the money is for all."""
+        running = sum(t.state == TrialState.RUNNING for t in self.ledger.read_trials())
+        planned = len(self.points.candidates()) * self.sweep.confirm.seeds
+        to_come = planned - len(self.ledger.counted("confirm"))
+        return max(running + 1, min(self.sweep.budget.at_once, running + to_come))
 
     def _create(self, trial: FrozenTrial, flying: dict[str, FrozenTrial]) -> None:
         """Starts the training job of a trial in the ledger unless AWS has it already."""

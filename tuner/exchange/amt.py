@@ -152,8 +152,9 @@ def _trial(
         value = float(final["Value"])
     with_it = jobs.was_stopped_with(tuning_job.said, job, None)
     ending = jobs.ending_of(
-        job, value, stopped_by_us=with_it, lines=lines, metric=tuning_job.metric
-    )
+        job, value, stopped_by_us=with_it, lines=lines, metric=tuning_job.metric,
+        said_its_end=output.is_at_end,
+    )  # fmt: skip
     facts = jobs.facts_of_trial(job, SageMakerBlock(), output, ending, stream, lines) | {
         "purpose": "search",
         "chosen_by": CHOSEN_BY.get(tuning_job.strategy, "adaptive"),
