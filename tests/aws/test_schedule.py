@@ -60,7 +60,9 @@ def test_a_slot_that_nobody_follows_is_kept_to_its_budget_by_aws(aws_sweep, budg
         "cn-north-1", "arn:aws-cn:iam::1:role/t", "bucket", "image", "s3://b/c", "x.py", {}
     )
     role = SCHEDULER.replace("arn:aws:", "arn:aws-cn:")
-    asked = events.schedule_request(loaded, place, Points(loaded, Ledger(optuna.create_study())), role, QUEUE)
+    asked = events.schedule_request(
+        loaded, place, Points(loaded, Ledger(optuna.create_study())), role, QUEUE
+    )
     limits = json.loads(asked["Target"]["Input"])["HyperParameterTuningJobConfig"]["ResourceLimits"]
     assert limits.get("MaxRuntimeInSeconds") == seconds
     assert asked["Target"]["Arn"].startswith("arn:aws-cn:scheduler:::")
