@@ -18,7 +18,7 @@ from reports.sensitivity.axis import Axis
 from reports.sensitivity.effects import EffectMap, around, averaged, together
 from reports.sensitivity.expected_best import BestOfN, expected_best
 from reports.sensitivity.failures import failures_of
-from reports.sensitivity.interval import Interval, of_draws
+from reports.sensitivity.interval import LEVEL, Interval, of_draws
 from reports.sensitivity.local import Step, path, safe_range
 from reports.sensitivity.odds import Odds, odds
 from reports.sensitivity.result import Analysis, Failures, Parameter
@@ -32,7 +32,7 @@ from reports.sensitivity.verdict import (
     verdict_of,
 )
 from reports.trials import TrialRow, TrialTable, read_table, table_of
-from reports.view import LEVEL, View, axis_of, inside, positions_of, scored_inside, view_of
+from reports.view import View, axis_of, inside, positions_of, scored_inside, view_of
 from reports.winner import Winner, find_winner, gap_to, unselected_scores
 from reports.wording import at_most
 

@@ -19,7 +19,7 @@ from reports.analysis import analyze_table
 from reports.errors import ReportError
 from reports.runs import RUNS, in_run, view_of_runs
 from reports.sensitivity.axis import Axis, Floats, all_over
-from reports.sensitivity.interval import Interval, of_draws
+from reports.sensitivity.interval import LEVEL, Interval, of_draws
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.surrogate import Posterior
 from reports.trials import TrialTable, read_table
@@ -28,7 +28,6 @@ from reports.winner import Winner, find_winner
 from reports.wording import gap, listed, shown
 
 SAME, BETTER, WORSE, MOVED, CANNOT_TELL = "same", "better", "worse", "moved", "cannot tell"
-LEVEL = 0.9
 LEVEL_OF_ALL, LEVEL_OF_PLACE = 0.95, 0.8
 """Of the intervals that decide the verdict. Chosen on simulated pairs with other seeds than those of
 docs/calibration.md, so that both together cry wolf in less than one pair of twenty"""
@@ -201,10 +200,14 @@ def _sentence(c: Comparison) -> str:
         return f"It cannot be told whether anything has changed: {c.reason}."
     level, gain = c.level_change, c.gain
     if c.verdict == MOVED:
-        return (
+        moved = (
             "The best place has moved: the two runs disagree about the hyperparameters by more than "
-            f"seed noise. On the later run's data its winner is {_signed(gain, c)} against the earlier one."
+            "seed noise."
         )
+        before, after = c.winners
+        if before and after and before.params == after.params:
+            return f"{moved} Both have the same winner all the same."
+        return f"{moved} On the later run's data its winner is {_signed(gain, c)} against the earlier one."
     if c.verdict in (BETTER, WORSE):
         return (
             f"All scores are {c.verdict}: {_signed(level, c)} on average; the best place has not visibly "

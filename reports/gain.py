@@ -17,13 +17,12 @@ from threadpoolctl import threadpool_limits
 
 from reports.runs import in_run, view_of_runs
 from reports.sensitivity.axis import all_over
-from reports.sensitivity.interval import Interval, of_draws
+from reports.sensitivity.interval import LEVEL, Interval, of_draws
 from reports.trials import TrialRow, TrialTable, read_table
 from reports.view import axis_of, inside, positions_of, scored_inside, view_of
 from reports.winner import find_winner
 from reports.wording import alike, counted
 
-LEVEL = 0.9
 MOST_CHANCE = 0.1
 """Of a gain above the noise, at which the search may end; see docs/calibration.md"""
 PLACES = 1024

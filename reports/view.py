@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from reports.sensitivity.axis import Axis, Floats
 from reports.sensitivity.bounds import pruned_bounds
-from reports.sensitivity.interval import ROUNDING, Interval, of_draws
+from reports.sensitivity.interval import LEVEL, ROUNDING, Interval, of_draws
 from reports.sensitivity.local import local_shares
 from reports.sensitivity.result import Fit, Interaction
 from reports.sensitivity.shares import Shares, sobol_shares
@@ -18,7 +18,6 @@ from reports.sensitivity.terms import Terms
 from reports.sensitivity.trust import r_squared
 from reports.trials import Column, TrialRow, TrialTable
 
-LEVEL = 0.9
 FEWEST_CONFIGURATIONS = 8
 LARGE = 300  # trials from which on fewer products and draws are enough
 LARGEST_SCORE = 1e150  # squares of larger ones are infinite

@@ -5,11 +5,9 @@ from statistics import mean
 from typing import Any
 
 from reports.sensitivity.difference import difference
-from reports.sensitivity.interval import Interval
+from reports.sensitivity.interval import LEVEL, Interval
 from reports.trials import TrialTable
 from reports.wording import score, seeds, shown, spread
-
-LEVEL = 0.9
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,11 @@ class TrainingFailed(ScriptError):
     """The configuration was valid and the training still went wrong."""
 
 
+def first_line(exc: Exception) -> str:
+    """What a library's error says, for the middle of a sentence of ours."""
+    return (str(exc).strip() or type(exc).__name__).splitlines()[0]
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for the nearest known name, else the list of the known names."""
     known = list(known)

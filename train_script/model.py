@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from train_script.errors import BadInput
+from train_script.errors import BadInput, first_line
 from train_script.kept import keep, kept, once
 from train_script.pretrained import positions
 
@@ -59,7 +59,7 @@ def load_model(
     try:
         config = AutoConfig.from_pretrained(place)
     except (ValueError, OSError) as exc:
-        raise BadInput(f"model {place} cannot be loaded: {_first_line(exc)}") from exc
+        raise BadInput(f"model {place} cannot be loaded: {first_line(exc)}") from exc
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
@@ -74,12 +74,18 @@ def load_model(
             f"model {place}: {config.model_type} has no dropout setting that this script knows; "
             f"known: {', '.join(names[0] for names in DROPOUT_NAMES)}"
         )
-    if found := kept(("weights", place)):  # the same as below, without reading and hashing a file
+    model, digest = _loaded(place, config)
+    _check_head_dropout(model, place, dropouts)
+    return model, digest
+
+
+def _loaded(place: str, config: Any) -> tuple[Any, str]:
+    """The model of `place` under `config`, from memory where a run before has read it; its digest."""
+    if found := kept(("weights", place)):
         kind, weights, digest = found
         model = kind.from_pretrained(
             None, config=config, state_dict=dict(weights), dtype=torch.float32
         )
-        _check_head_dropout(model, place, dropouts)
         return model, digest
     try:
         # A classifier of another size in the checkpoint is replaced, not an error.
@@ -88,22 +94,17 @@ def load_model(
             output_loading_info=True,
         )  # fmt: skip
     except (ValueError, OSError) as exc:
-        raise BadInput(f"model {place} cannot be loaded: {_first_line(exc)}") from exc
+        raise BadInput(f"model {place} cannot be loaded: {first_line(exc)}") from exc
     new = {*told["missing_keys"], *(key[0] for key in told["mismatched_keys"])}
     if lost := sorted(k for k in new if _is_of_encoder(k, model)):
         raise BadInput(
             f"model {place}: {len(lost)} of the encoder's weights are missing in its files or have "
             f"another shape there, such as {lost[0]}; saved by transformers' save_pretrained they are whole"
         )
-    _check_head_dropout(model, place, dropouts)
     weights = {k: v for k, v in model.state_dict().items() if k not in new}
     digest = _sha256(weights)
     keep(("weights", place), (type(model), weights, digest))
     return model, digest
-
-
-def _first_line(exc: Exception) -> str:
-    return (str(exc).strip() or type(exc).__name__).splitlines()[0]
 
 
 def _is_of_encoder(name: str, model: Any) -> bool:
@@ -218,7 +219,7 @@ def _read_tokenizer(place: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(place)
     except (ValueError, OSError) as exc:
-        raise BadInput(f"model {place} has no tokenizer: {_first_line(exc)}") from exc
+        raise BadInput(f"model {place} has no tokenizer: {first_line(exc)}") from exc
     # Without files of its own transformers makes one that knows no word.
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise BadInput(

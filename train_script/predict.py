@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from train_script.errors import BadInput
+from train_script.errors import BadInput, first_line
 from train_script.packed import PackedBert, pack, why_not
 from train_script.pretrained import positions
 from train_script.tokens import tokenize
@@ -33,9 +33,7 @@ def predict(
         model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as exc:
-        raise BadInput(
-            f"model {folder} cannot be loaded: {str(exc).strip().splitlines()[0]}"
-        ) from exc
+        raise BadInput(f"model {folder} cannot be loaded: {first_line(exc)}") from exc
     longest = min(max_length or tokenizer.model_max_length, positions(folder) or MOST_TOKENS)
     rows = tokenize(tokenizer, [t if isinstance(t, tuple) else (t,) for t in texts], longest)
     forward = None

@@ -22,7 +22,7 @@ import struct
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ PDEATHSIG = 1
 ENVIRONMENT_START = 50
 """The number of that field in /proc/PID/stat, the end follows; see proc(5)"""
 MOST_BYTES = 64_000_000
+LEFT_OR_NONE_OF_OURS = OSError, ValueError, KeyError, TypeError, struct.error
+"""What comes of reading a client that went away, or that speaks something else"""
 
 
 @dataclass
@@ -70,13 +72,7 @@ class Server:
         client, _ = listener.accept()
         try:
             asked = receive(client)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            struct.error,
-        ):  # it left, or is none of ours
+        except LEFT_OR_NONE_OF_OURS:
             client.close()
             return
         warm(asked)
@@ -124,7 +120,9 @@ def receive(client: socket.socket) -> Asked:
     """What a client asks for: a length and its streams, then so many bytes of JSON."""
     client.settimeout(10)
     head, streams, _, _ = socket.recv_fds(client, 4, 2)
-    try:
+    with ExitStack() as unwanted:  # later runs would inherit them, and keep their readers waiting
+        for stream in streams:
+            unwanted.callback(os.close, stream)
         (size,) = struct.unpack("!I", head)
         if size > MOST_BYTES or len(streams) != 2:
             raise ValueError(size)
@@ -136,13 +134,11 @@ def receive(client: socket.socket) -> Asked:
             text += part
         client.settimeout(None)
         told = json.loads(text)
-        return Asked(
+        asked = Asked(
             told["script"], told["arguments"], told["environment"], told["folder"], streams
         )
-    except BaseException:
-        for stream in streams:  # later runs would inherit them, and keep their readers waiting
-            os.close(stream)
-        raise
+        unwanted.pop_all()
+    return asked
 
 
 def warm(asked: Asked) -> None:

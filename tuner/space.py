@@ -106,9 +106,10 @@ class Parameter(Block):
         if self.kind == "int" and not isinstance(value, int):
             return False
         low, high = self.bounds
-        steps = (value - low) / (self.step or 1)
-        is_on_grid = not self.step or abs(steps - round(steps)) < 1e-9
-        return bool(low <= value <= high) and is_on_grid
+        if not low <= value <= high:
+            return False
+        steps = (value - low) / self.step if self.step else 0.0
+        return bool(abs(steps - round(steps)) < 1e-9)
 
     @property
     def bounds(self) -> Sequence[Any]:

@@ -50,14 +50,13 @@ class Workers:
         self._pays, self._counted, self._usd = True, time.monotonic(), 0.0
         self.me = f"{platform.node() or 'here'}-{os.getpid()}-{secrets.token_hex(3)}"
         self._beats = 0
-        self._began = time.monotonic()
         self._beaten_at = -BEAT_SECONDS
         self._stops = 0
         self._watched: dict[str, tuple[int, float, float]] = {}
 
     def join(self) -> None:
         """Says that this process is at work."""
-        self._began = self._counted = time.monotonic()
+        self._counted = time.monotonic()
         self._stops = int(self.ledger.study.user_attrs.get("stops_asked", 0))
         self.beat()
 
@@ -70,11 +69,6 @@ class Workers:
         self._look_around()
         self.ledger.set(PREFIX + self.me, self._record())
         return True
-
-    @property
-    def seconds(self) -> float:
-        """How long this process has been at work."""
-        return time.monotonic() - self._began
 
     @property
     def usd(self) -> float:
@@ -90,11 +84,7 @@ class Workers:
         """Who else is at work on this machine, and so who counts its price from now on."""
         self._usd, self._counted = self.usd, time.monotonic()
         me = identity()
-        others = [
-            record
-            for name, record in workers_of(self.ledger).items()
-            if name != self.me and is_here(record) and is_alive(record)
-        ]
+        others = [r for name, r in _living_here(self.ledger).items() if name != self.me]
         self.here = 1 + len(others)
         self._pays = not any(
             float(r.get("price", 0)) > 0 and (r["started"], r["pid"]) < (me["started"], me["pid"])
@@ -164,8 +154,12 @@ def workers_of(ledger: Ledger) -> dict[str, dict[str, Any]]:
 
 def at_work_here(ledger: Ledger) -> dict[str, int]:
     """The process ids of the workers that are alive on this machine, by name."""
+    return {name: int(record["pid"]) for name, record in _living_here(ledger).items()}
+
+
+def _living_here(ledger: Ledger) -> dict[str, dict[str, Any]]:
     return {
-        name: int(record["pid"])
+        name: record
         for name, record in workers_of(ledger).items()
         if is_here(record) and is_alive(record)
     }

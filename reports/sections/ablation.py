@@ -19,6 +19,7 @@ from reports.sections.drawing import (
     styled,
 )
 from reports.sensitivity.difference import difference
+from reports.sensitivity.interval import LEVEL
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.sensitivity.verdict import CANNOT_TELL
@@ -31,7 +32,6 @@ FEWEST = 2
 """By chance a search tries one change; more of them are a comparison"""
 ON_PURPOSE = "one at a time"
 """How the sampler of that name says that it chose a trial"""
-LEVEL = 0.9
 
 
 @dataclass(frozen=True)

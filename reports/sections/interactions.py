@@ -16,6 +16,7 @@ from reports.sections.drawing import (
     thinned,
 )
 from reports.sensitivity.result import Analysis
+from reports.sensitivity.verdict import ONE_VALUE
 from reports.trials import TrialTable
 from reports.wording import listed, score, share, shown
 
@@ -43,7 +44,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     return {
         "metric": table.metric, "maximize": table.maximize, "trusted": analysis.fit.trusted,
         "reason": analysis.fit.reason, "maps": maps,
-        "has_pairs": analysis.has_pairs, "parameters": len(analysis.parameters),
+        "has_pairs": analysis.has_pairs, "parameters": sum(p.verdict != ONE_VALUE for p in analysis.parameters.values()),
         "pairs": [
             {"names": pair.names, "share": vars(pair.share)}
             for pair in analysis.interactions

@@ -16,10 +16,11 @@ from reports.sections.drawing import (
     axis_title,
     styled,
 )
+from reports.sensitivity.interval import LEVEL
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import TrialTable
-from reports.winner import LEVEL, Winner, confirmed_scores, gap_to, unselected_scores
+from reports.winner import Winner, confirmed_scores, gap_to, unselected_scores
 from reports.wording import between, chance, gap, listed, score, seeds, shown, spread
 
 NAME, TITLE = "winner", "The winner"
@@ -283,11 +284,14 @@ def _against_default(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
 
 
 def _confirmed_table(data: dict[str, Any]) -> TableView:
-    rows, level = [], LEVEL
+    rows = []
+    gaps = [item["winner_minus"] for item in data["confirmed"] if item["winner_minus"] is not None]
+    level = gaps[0]["level"] if gaps else LEVEL
     for item in data["confirmed"]:
-        behind = "the winner" if item["trial"] == data["winner"]["number"] else "too few runs"
         if item["winner_minus"] is not None:
-            behind, level = gap(item["winner_minus"]), item["winner_minus"]["level"]
+            behind = gap(item["winner_minus"])
+        else:
+            behind = "the winner" if item["trial"] == data["winner"]["number"] else "too few runs"
         runs = ", ".join(score(value) for value in item["scores"])
         rows.append((item["trial"], item["chosen_by"], runs, spread(item["scores"]), behind))
     headers = (

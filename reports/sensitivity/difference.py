@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.sensitivity.interval import Interval
+from reports.sensitivity.interval import LEVEL, Interval
 
 
 def difference(
     a: Sequence[float],
     b: Sequence[float],
-    level: float = 0.9,
+    level: float = LEVEL,
     others: Sequence[Sequence[float]] = (),
 ) -> Interval | None:
     """Mean of `a` minus mean of `b`, in the score's unit, with Student's interval.

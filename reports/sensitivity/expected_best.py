@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import kstwo
 
 from reports.sensitivity.axis import Floats
+from reports.sensitivity.interval import LEVEL
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def expected_best(
     scores: Sequence[float],
     maximize: bool = True,
     score_range: tuple[float, float] | None = None,
-    level: float = 0.9,
+    level: float = LEVEL,
 ) -> BestOfN:
     """Expected best of 1 to N trials drawn with replacement from N independent scores.
 

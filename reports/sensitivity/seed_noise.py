@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import chi2
 
-from reports.sensitivity.interval import Interval
+from reports.sensitivity.interval import LEVEL, Interval
 
 
-def seed_noise(groups: Sequence[Sequence[float]], level: float = 0.9) -> Interval | None:
+def seed_noise(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Interval | None:
     """Standard deviation of the score between seeds, in the score's unit, pooled over the groups.
 
     Each group holds the scores of one configuration, which must not have been chosen by these very

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reports.sensitivity.axis import Floats
-from reports.sensitivity.interval import Interval
+from reports.sensitivity.interval import LEVEL, Interval
 
 RESAMPLES = 1000
 
@@ -15,7 +15,7 @@ def r_squared(
     high_N: Floats,
     group_N: NDArray[np.int_],
     rng: np.random.Generator,
-    level: float = 0.9,
+    level: float = LEVEL,
 ) -> tuple[Interval, float]:
     """Share of the left-out scores' squared distances from one constant that was predicted.
 

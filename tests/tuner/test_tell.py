@@ -113,6 +113,7 @@ def test_one_place_that_fails_does_not_keep_the_other_from_being_told(webhook, m
     assert len(mail_server.got) == 1
 
 
+# Without the program, or as a user who may not listen on 465, there is no such server to be had; CI has both.
 @pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate with openssl")
 def test_a_server_that_cannot_show_who_it_is_gets_no_password(mail_server, monkeypatch, tmp_path):
     """Port 465 is encrypted from the first byte; whoever diverts it has some certificate, and not the right one."""

@@ -101,7 +101,7 @@ def test_nobody_takes_over_the_trial_of_a_living_worker(ledger):
 def test_money_is_that_of_all_workers_each_at_its_own_price(ledger, monkeypatch):
     """One that is dead elsewhere does not spend, long before its trial may be taken over."""
     monkeypatch.setattr(workers, "QUIET_SECONDS", 0.4)
-    mine = Workers(ledger, price=3600.0)
+    mine, began = Workers(ledger, price=3600.0), time.monotonic()
     mine.join()
     assert mine.others() == workers.Others(0.0, 0.0)
     record = {"machine": "another", "pid": 1, "started": 5.0}
@@ -114,7 +114,7 @@ def test_money_is_that_of_all_workers_each_at_its_own_price(ledger, monkeypatch)
     assert not mine.gone("far")
     ledger.set(PREFIX + "far", far | {"beat": 2})
     assert mine.others() == workers.Others(3.5, 7200.0)
-    assert mine.usd == pytest.approx(mine.seconds, rel=0.1)
+    assert mine.usd == pytest.approx(time.monotonic() - began, rel=0.1)
 
 
 def test_of_two_processes_of_a_machine_the_older_one_counts_its_price(ledger, monkeypatch):

@@ -7,8 +7,7 @@ is asked for, so a process killed at any moment finds its jobs again, and none i
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -46,6 +45,10 @@ LONGEST_NAME = 63
 SHORTEST_OWN_SECONDS = 60.0
 SECONDS_TO_STOP = 120.0
 """What AWS gives a training job to end after it was asked to"""
+OVER_ALREADY = "ValidationException"
+"""A job may end between the question and the stop; others still have to be stopped"""
+THERE_ALREADY = "ResourceInUse"
+"""Names are the sweep's own: a job of this name is the one that was asked for"""
 
 
 class SageMakerBackend:
@@ -125,9 +128,8 @@ def _stop_tuning_job(aws: Aws, name: str) -> bool:
     status = said["HyperParameterTuningJobStatus"] if said else ""
     if status != "InProgress":
         return status == "Stopping"
-    with _over_already_is_fine(), speaking("sagemaker:StopHyperParameterTuningJob"):
-        aws.sagemaker.stop_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-    return True
+    ask = partial(aws.sagemaker.stop_hyper_parameter_tuning_job, HyperParameterTuningJobName=name)
+    return _taken("StopHyperParameterTuningJob", ask, unless=OVER_ALREADY)
 
 
 def _stop_training_job(aws: Aws, name: str) -> bool:
@@ -135,19 +137,20 @@ def _stop_training_job(aws: Aws, name: str) -> bool:
     status = said.status if said else ""
     if status != "InProgress":
         return status == "Stopping"
-    with _over_already_is_fine(), speaking("sagemaker:StopTrainingJob"):
-        aws.sagemaker.stop_training_job(TrainingJobName=name)
-    return True
+    ask = partial(aws.sagemaker.stop_training_job, TrainingJobName=name)
+    return _taken("StopTrainingJob", ask, unless=OVER_ALREADY)
 
 
-@contextmanager
-def _over_already_is_fine() -> Iterator[None]:
-    """A job may end between the question and the stop; others still have to be stopped."""
+def _taken(action: str, ask: Callable[[], Any], unless: str) -> bool:
+    """Whether AWS took the request; False where it refused with the code `unless`."""
     try:
-        yield
+        with speaking(f"sagemaker:{action}"):
+            ask()
     except AwsError as exc:
-        if code_of(exc) != "ValidationException":
+        if code_of(exc) != unless:
             raise
+        return False
+    return True
 
 
 class _UsedUp(Exception):
@@ -322,8 +325,8 @@ class _Run:
 
     def _create_tuning_job(self, asked: dict[str, Any]) -> None:
         self.created[asked["HyperParameterTuningJobName"]] = time.monotonic()
-        with _already_there_is_fine(), speaking("sagemaker:CreateHyperParameterTuningJob"):
-            self.aws.sagemaker.create_hyper_parameter_tuning_job(**asked)
+        ask = partial(self.aws.sagemaker.create_hyper_parameter_tuning_job, **asked)
+        _taken("CreateHyperParameterTuningJob", ask, unless=THERE_ALREADY)
 
     def _note_parts(self) -> None:
         self.ledger.set("tuning_jobs", self.parts)
@@ -484,9 +487,9 @@ class _Run:
 
     def _create_training_job(self, asked: dict[str, Any]) -> None:
         self.created[asked["TrainingJobName"]] = time.monotonic()
+        ask = partial(self.aws.sagemaker.create_training_job, **asked)
         try:
-            with _already_there_is_fine(), speaking("sagemaker:CreateTrainingJob"):
-                self.aws.sagemaker.create_training_job(**asked)
+            _taken("CreateTrainingJob", ask, unless=THERE_ALREADY)
         except AwsError as exc:
             if code_of(exc) in ("ResourceLimitExceeded", "ServiceQuotaExceededException"):
                 raise AwsUnreachable(str(exc)) from exc  # others' jobs end, and make room
@@ -590,16 +593,6 @@ class _Run:
         for part in [p for p in self.parts if p["status"] not in jobs.TUNING_TERMINAL]:
             self._follow(part)
         self._own_jobs()
-
-
-@contextmanager
-def _already_there_is_fine() -> Iterator[None]:
-    """Names are the sweep's own: a job of this name is the one that was asked for."""
-    try:
-        yield
-    except AwsError as exc:
-        if code_of(exc) != "ResourceInUse":
-            raise
 
 
 def console_address(region: str, name: str) -> str:
