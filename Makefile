@@ -47,6 +47,7 @@ bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usu
 	$(BIN)/python bench/gpu.py
 	$(BIN)/python bench/trial.py
 	$(BIN)/python bench/growth.py
+	$(BIN)/python bench/where.py
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/report_page.py
 

@@ -57,7 +57,8 @@ def make_step(
         loss = torch.nn.functional.cross_entropy(logits_BC.float(), labels_B)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        with torch.profiler.record_function("clipping"):
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
     return step
