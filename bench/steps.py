@@ -8,6 +8,9 @@ from transformers import BertConfig, BertForSequenceClassification
 from train_script.packed import PackedBert, pack
 
 Rows = list[dict[str, list[int]]]
+FLOPS_A_TOKEN = 6 * (5 * 12 + 2) * 384**2
+"""Of MiniLM-L6 packed, forward and backward: 12 D² weights a layer, 6 operations each; of the last layer keys and values alone see
+all tokens"""
 WAYS = ("padded to the most", "padded to the longest", "packed")
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import torch
 import yaml
+from steps import FLOPS_A_TOKEN
 
 from train_script.pretrained import locate_model
 from train_script.tasks import TaskOptions, load_task
@@ -32,8 +33,6 @@ from train_script.tasks import TaskOptions, load_task
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 GRID = {"learning_rate": [3e-5, 1e-4, 2e-4], "batch_size": [16, 32], "warmup_ratio": [0.0, 0.1]}
-FLOPS_A_TOKEN = 6 * 6 * (12 * 384**2)
-"""Forward and backward, MiniLM-L6: 6 layers of 12 D² weights, 6 operations each"""
 
 
 class Arena:

@@ -1,8 +1,7 @@
 """Where the time of a packed training step goes, by kind of work: `make bench` (a minute).
 
 A randomly initialised MiniLM-L6, 32 pairs as long as MRPC's, one thread, in float32 and in bfloat16 where the CPU has
-it. An operation counts where it stands itself or below what it serves: the conversions within a product are the
-product's. Prints the Markdown of docs/benchmarks.md.
+it. What serves another operation counts there: conversions within a product are the product's. Prints the Markdown of docs/benchmarks.md.
 """
 
 import argparse
@@ -10,16 +9,14 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from steps import make_model, make_step, rows_of
+from steps import FLOPS_A_TOKEN, make_model, make_step, rows_of
 from torch.profiler import ProfilerActivity, profile
 
 from train_script.model import has_native_bf16
 
 PAIRS, STEPS = 32, 8
-FLOPS_A_TOKEN = 6 * (5 * 12 + 2) * 384**2
-"""Forward and backward: 12 D² weights a layer, 6 operations each; of the last layer keys and values alone see all tokens"""
 KINDS = {
-    "weights times tokens": ("aten::mm", "aten::addmm"),
+    "weights times tokens": ("aten::linear", "aten::mm", "aten::addmm"),
     "attention's products": ("aten::bmm",),
     "dropout": ("_Dropout", "_DropoutBackward"),
     "softmax": ("aten::_softmax", "aten::_softmax_backward_data"),
@@ -27,7 +24,7 @@ KINDS = {
     "layer norm": ("aten::native_layer_norm", "aten::native_layer_norm_backward"),
     "conversions between types, copies": ("aten::copy_",),
     "sums (residual, biases, gradients)": ("aten::add", "aten::add_", "aten::sum"),
-    "gathering sequences": ("aten::index_select", "aten::scatter_add_", "aten::cat"),
+    "gathering, splitting, joining": ("aten::index_select", "aten::scatter_add_", "aten::cat"),
     "the embeddings' gradient": ("aten::embedding_dense_backward",),
     "clipping": ("clipping",),
     "AdamW, all 22 M weights": ("aten::_fused_adamw_",),
@@ -35,13 +32,12 @@ KINDS = {
 
 
 def kind_of(event: Any) -> str:
-    """The kind of the event, or of the nearest one around it that has one."""
+    """The kind of the outermost event around this one that has one."""
+    found = "everything else"
     while event is not None:
-        for kind, names in KINDS.items():
-            if event.name in names:
-                return kind
+        found = next((kind for kind, names in KINDS.items() if event.name in names), found)
         event = event.cpu_parent
-    return "everything else"
+    return found
 
 
 def measured(bf16: bool) -> tuple[dict[str, float], int]:

@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+NUMBERS = 2
+"""Goes up where the same options begin to give other numbers, as by another stream of random ones"""
 LATEST, PREVIOUS = "state.safetensors", "state.previous.safetensors"
 
 
@@ -36,7 +38,8 @@ class Progress:
 
 def identity_hash(identity: dict[str, Any]) -> str:
     """A short name for all that decides a run's numbers; a checkpoint of another run is not used."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    said = json.dumps([NUMBERS, identity], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def save(

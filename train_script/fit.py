@@ -84,6 +84,7 @@ class Fit:
         # In SageMaker the jobs of a tuning job share one checkpoint folder.
         self.folder = Path(config.checkpoint_dir, os.environ.get("TRAINING_JOB_NAME", ""))
         data: dict[str, Any] = {"labels": splits.labels, "weights": self.pretrained_sha256}
+        data["precision"] = self.precision  # auto may be another one where the run goes on
         for name, part in (("train", splits.train), ("validation", self.validation)):
             data[name] = [part.texts, part.labels]
         self.identity = checkpoint.identity_hash(config.identity() | data)

@@ -49,6 +49,10 @@ def make_forward(
     if config.pooling != "cls":
         raise BadInput(f"pooling {config.pooling} works only with packed batches: {reason}")
     if config.gradient_checkpointing == "on":
+        if not model.supports_gradient_checkpointing:
+            raise BadInput(
+                f"{type(model).__name__} does not support gradient_checkpointing: leave it out"
+            )
         model.gradient_checkpointing_enable()
     return Padded(model, tokenizer, frozen), f"padded, since {reason}"
 

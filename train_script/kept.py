@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 Made = TypeVar("Made")
-MOST_KEPT = 12
+MOST_KEPT = 32
 _kept: dict[Any, Any] = {}
 
 
@@ -20,11 +20,13 @@ class Keeping:
 
 def kept(key: Any) -> Any:
     """What is kept under the key; None where nothing is."""
+    if key in _kept:
+        _kept[key] = _kept.pop(key)  # now the youngest
     return _kept.get(key)
 
 
 def keep(key: Any, value: Any) -> None:
-    """Keeps it, where things are kept; of too many the oldest goes."""
+    """Keeps it, where things are kept; of too many the one goes that was not used for longest."""
     if Keeping.on:
         while len(_kept) >= MOST_KEPT:
             _kept.pop(next(iter(_kept)))
@@ -34,7 +36,7 @@ def keep(key: Any, value: Any) -> None:
 def once(key: Any, make: Callable[[], Made]) -> Made:
     """What is kept under the key, or is made now."""
     if key in _kept:
-        found: Made = _kept[key]
+        found: Made = kept(key)
         return found
     made = make()
     keep(key, made)

@@ -17,9 +17,9 @@ class Loss:
         self.config = config
         self.weights_C: Tensor | None = None
         if config.class_weights == "balanced":
-            counts_C = class_counts_C.clamp(min=1)
-            total = class_counts_C.sum()
-            self.weights_C = (total / (len(counts_C) * counts_C)).float().to(device)
+            weights_C = class_counts_C.sum() / (len(class_counts_C) * class_counts_C)
+            # A label without examples pulls at none, where label smoothing would have all lean to it.
+            self.weights_C = weights_C.masked_fill(class_counts_C == 0, 0.0).to(device)
 
     @property
     def passes(self) -> int:

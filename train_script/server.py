@@ -148,7 +148,7 @@ def warm(asked: Asked) -> None:
     from train_script.prepared import encoded, splits_of
     from train_script.pretrained import locate_model
 
-    with suppress(Exception):
+    with suppress(Exception, SystemExit):  # the latter: --help
         before = os.getcwd()
         os.chdir(asked.folder)
         try:

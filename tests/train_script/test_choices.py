@@ -133,6 +133,14 @@ def test_label_smoothing_and_class_weights_are_torch_s(tiny_bert):
     assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)
 
 
+def test_a_label_without_examples_has_no_weight(tiny_bert):
+    """It had the largest one, and with label smoothing all examples leaned to it."""
+    config = config_of(tiny_bert, label_smoothing=0.1, class_weights="balanced")
+    loss = Loss(config, torch.tensor([30, 60, 0]), torch.device("cpu"))
+    assert loss.weights_C is not None
+    torch.testing.assert_close(loss.weights_C, torch.tensor([1.0, 0.5, 0.0]))
+
+
 def test_r_drop_adds_what_two_passes_disagree_about(tiny_bert):
     torch.manual_seed(0)
     one, two, labels = torch.randn(5, 2), torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])

@@ -89,6 +89,17 @@ def test_cheap_dropout_drops_the_share_it_is_asked_for_and_keeps_the_mean():
         assert y.mean().item() == pytest.approx(1, abs=0.005)
         torch.testing.assert_close(y.detach(), grad)  # what was kept, and by how much it was scaled
     assert dropout(x, 0.1, training=False) is x
+    assert dropout(x, 0.9999999, training=True).isfinite().all()
+
+
+def test_dropout_in_bfloat16_rounds_what_is_kept_once():
+    torch.manual_seed(0)
+    x = torch.randn(1000, 101).bfloat16()
+    y = dropout(x, 0.1, training=True)
+    kept = y != 0
+    assert kept.float().mean().item() == pytest.approx(0.9, abs=0.005)
+    exact = x.float() * (65536 / (65536 - 6554))
+    torch.testing.assert_close(y[kept], exact.bfloat16()[kept], rtol=0, atol=0)
 
 
 def test_dropout_follows_torch_s_seed(model):

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from train_script.server import Server, receive
+from train_script import kept as memory
+from train_script.server import Asked, Server, receive, warm
 
 
 @pytest.fixture
@@ -43,3 +44,19 @@ def test_the_streams_of_a_request_that_cannot_be_read_are_closed():
         with pytest.raises(ValueError, match="Expecting value"):
             receive(ours)
         assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_help_does_not_end_the_server(tmp_path):
+    """argparse's SystemExit is no Exception."""
+    warm(Asked("train.py", ["--help"], {}, str(tmp_path), []))
+
+
+def test_what_was_used_last_is_kept_longest(monkeypatch):
+    monkeypatch.setattr(memory, "_kept", {})
+    monkeypatch.setattr(memory.Keeping, "on", True)
+    for key in range(memory.MOST_KEPT):
+        memory.keep(key, str(key))
+    assert memory.kept(0) == "0"
+    memory.keep("new", "")
+    assert memory.kept(0) == "0"
+    assert memory.kept(1) is None
