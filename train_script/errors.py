@@ -30,9 +30,22 @@ def first_line(exc: Exception) -> str:
     return (str(exc).strip() or type(exc).__name__).splitlines()[0]
 
 
+ELSEWHERE = {
+    "lr": "learning_rate", "bs": "batch_size", "train_batch_size": "batch_size",
+    "per_device_train_batch_size": "batch_size", "num_train_epochs": "epochs", "num_epochs": "epochs",
+    "lr_scheduler_type": "schedule", "warmup_steps": "warmup_ratio", "bf16": "precision", "fp16": "precision",
+    "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout",
+    "gradient_accumulation_steps": "accumulation", "label_smoothing_factor": "label_smoothing",
+    "eval_acc": "eval_accuracy", "accuracy": "eval_accuracy", "values": "choice", "categorical": "choice",
+    "min": "float", "max": "float", "uniform": "float", "log_uniform": "scale", "distribution": "scale",
+}  # fmt: skip
+"""What transformers, Optuna, Ray and Weights & Biases call things"""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for the nearest known name, else the list of the known names."""
     known = list(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    near = [other for other in [ELSEWHERE.get(name)] if other in known]
+    near = near or get_close_matches(name, known, n=1, cutoff=0.6)
     near = near or [other for other in known if name and name in other]
     return f"; did you mean {near[0]}?" if len(near) == 1 else f"; known: {', '.join(known)}"

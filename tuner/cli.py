@@ -3,6 +3,8 @@
 Every command loads only what it needs, so that `--help` answers at once.
 """
 
+import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -291,6 +293,9 @@ def _scratch() -> "Ledger":
 
 def main() -> None:
     """The console script: every foreseen fault is a sentence on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack a character of ours
+            stream.reconfigure(errors="replace")
     try:
         app()
     except (TunerError, ScriptError, ReportError) as exc:
@@ -302,6 +307,12 @@ def main() -> None:
     except BrokenPipeError:  # `tuner status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as exc:  # a file, folder or disk that no other place looked after
+        where = f"{exc.filename}: " if exc.filename else ""
+        print(f"error: {where}{exc.strerror or exc}", file=sys.stderr)
+        if exc.errno == errno.ENOSPC:  # what could not be written is not tried again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

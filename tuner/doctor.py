@@ -1,5 +1,6 @@
 """What is wrong with a run folder, and what would be done about it. Looks, and changes nothing."""
 
+import getpass
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -74,6 +75,9 @@ def _whole_file(folder: RunFolder) -> Iterator[Finding]:
     except sqlite3.OperationalError as exc:
         if "locked" in str(exc):
             yield Finding(NOTE, f"{path} is being written to, so it was not checked as a whole")
+            return
+        if "unable to open" in str(exc):
+            yield Finding(FAULT, f"{path} cannot be opened: may {getpass.getuser()} read it?")
             return
         said = [str(exc)]
     except sqlite3.Error as exc:

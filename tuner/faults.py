@@ -233,8 +233,8 @@ def translate(error: dict[str, Any]) -> tuple[Location, str]:
         return place, f"is not {forms[str(place[-1])]}"  # what was written may be a secret
     if kind == "string_pattern_mismatch":
         return place, (
-            f"{error['input']!r} may hold only letters, digits, dot, dash and underscore, "
-            "at most 63, and begins with a letter or a digit"
+            f"{error['input']!r} may hold only letters a to z, digits, dot, dash and underscore, at most 63, and begins "
+            "with a letter or a digit (where the file has no name, it is the file's own)"
         )
     if kind in ("dict_type", "model_type"):
         return place, f"needs keys and values, not {error['input']!r}"

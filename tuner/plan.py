@@ -1,6 +1,7 @@
 """What a sweep would do, said before it does anything."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,8 +61,13 @@ def _facts(
             f"{len(splits.validation)} validation examples",
         )
         facts.add_row("split", splits.split)
-        labels = ", ".join(splits.labels)
-        f1 = f"; F1 is that of {splits.labels[1]!r}" if len(splits.labels) == 2 else ""
+        counts = Counter(splits.train.labels)
+        labels = ", ".join(f"{label} ({counts[i]})" for i, label in enumerate(splits.labels))
+        f1 = (
+            f"; F1 is that of {splits.labels[1]!r}"
+            if len(splits.labels) == 2
+            else "; F1 is the mean over labels"
+        )
         facts.add_row("labels", f"{labels}{f1}")
     facts.add_row("objective", f"{loaded.direction} {sweep.objective.metric}")
     for name, value in sweep.fixed.items():

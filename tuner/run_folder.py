@@ -203,11 +203,15 @@ def write_private(path: Path, text: str) -> None:
 def find_run(name: str) -> RunFolder:
     """A run folder by its path, by its name under runs/, or by its sweep file."""
     path = by_name = Path(name)
-    with suppress(OSError):  # a name too long for the system
+    try:
         by_name = RUNS / (_name_in(path) if path.is_file() else name)
         for candidate in (path, by_name):
             if (candidate / "sweep.json").is_file():
                 return RunFolder(candidate)
+    except PermissionError as exc:
+        raise RunFolderError(f"{exc.filename} cannot be read: {exc.strerror}") from exc
+    except OSError:  # a name too long for the system
+        pass
     raise RunFolderError(f"there is no run at {name} or {by_name}; `tuner run` makes one")
 
 

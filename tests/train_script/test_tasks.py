@@ -129,12 +129,49 @@ def file_options(path, **more):
         ([""], "x.jsonl", "has 0 examples"),
         (['{"text": "a", "label": null}'], "x.jsonl", "x.jsonl:1 'label' is null"),
         (['{"text": "a\\ud83d", "label": 1}'], "x.jsonl", "x.jsonl:1 'text' has half a character"),
+        (['{"text": "a", "label": NaN}'], "x.jsonl", "x.jsonl:1 'label' is NaN"),
+        (['{"text": "a", "label": [1]}'], "x.jsonl", "x.jsonl:1 'label' is .1.; a text, a number"),
+        (['{"text": "a", "label": ' + "1" * 5000 + "}"], "x.jsonl", "x.jsonl:1 is not JSON"),
+        (["text,label", "a,1", "b, and more,0"], "x.csv", "x.csv:3 has 3 fields.* comma not in quotes"),
+        (["text;label", "a;1"], "x.csv", "x.csv is separated by semicolons; .csv needs commas"),
+        (["text,label", "a,1"], "x.tsv", "x.tsv is separated by commas; .tsv needs tabs"),
+        ([""], "x.csv", "x.csv is empty"),
+        (["text,label", *(f"a,{i / 7}" for i in range(20))], "x.csv", "20 different labels; classes"),
     ],
 )  # fmt: skip
 def test_faulty_file_is_explained(tmp_path, lines, name, fault):
     write(tmp_path / name, lines)
     with pytest.raises(BadInput, match=fault):
         load_task("file", file_options(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["train.csv", "train.tsv"], "has train.tsv and train.csv; name the file to be read"),
+        (["train.csv", "val.csv"], "val.csv has the same examples as .*train.csv"),
+    ],
+)
+def test_a_folder_that_is_not_clear_is_refused(tmp_path, names, fault):
+    for name in names:
+        write(tmp_path / name, ["text,label", "a,1", "b,0"])
+    with pytest.raises(BadInput, match=fault):
+        load_task("file", file_options(tmp_path))
+
+
+def test_the_label_is_no_text(tmp_path):
+    write(tmp_path / "x.csv", ["text,label", "a,1", "b,0"])
+    options = TaskOptions(
+        data=str(tmp_path / "x.csv"), text_columns=("text", "label"), label_column="label"
+    )
+    with pytest.raises(BadInput, match="different columns for texts and label"):
+        load_task("file", options)
+
+
+def test_empty_fields_too_many_and_long_texts_are_read(tmp_path):
+    write(tmp_path / "x.csv", ["text,label", "a,1,", f"{'long ' * 40_000},0,", "c,1,", "d,0,"])
+    splits = load_task("file", file_options(tmp_path / "x.csv", validation_fraction=0.5))
+    assert len(splits.train) + len(splits.validation) == 4
 
 
 def test_text_column_named_label_is_not_overwritten(tmp_path):

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.conftest import ROOT, TOY
+from train_script.errors import did_you_mean
 
 
 def test_help_answers_at_once(tuner):
@@ -243,6 +244,35 @@ def test_live_table_on_a_terminal(write_sweep):
     assert "3 of 3 trials done" in text
     assert "chosen by" in text
     assert "winner: trial" in text
+
+
+def test_a_terminal_that_lacks_a_character_gets_another_one(write_sweep):
+    """`tuner plan` shows an ellipsis and `±`, which Latin-1 and ASCII do not have."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tuner.cli", "plan", str(write_sweep())],
+        capture_output=True, check=False, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_fault_of_the_file_system_is_one_sentence(tuner, write_sweep, tiny_bert):
+    sweep = write_sweep(
+        script=None, model=str(tiny_bert), task={"data": "x" * 300, "text": "a", "label": "b"},
+        objective={"metric": "eval_accuracy"}, space={"epochs": {"int": [1, 2]}},
+    )  # fmt: skip
+    done = tuner("plan", sweep)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "File name too long" in done.stderr
+
+
+def test_words_of_other_tools_are_known():
+    assert did_you_mean("lr", ["learning_rate", "layer_decay"]) == "; did you mean learning_rate?"
+    assert (
+        did_you_mean("eval_acc", ["eval_mcc", "eval_accuracy"]) == "; did you mean eval_accuracy?"
+    )
+    assert "known: a, b" in did_you_mean("lr", ["a", "b"])
 
 
 def test_reports_load_neither_torch_nor_boto3():

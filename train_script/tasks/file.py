@@ -1,6 +1,6 @@
 """Any TSV, CSV or JSONL file with one or two text columns and a label column.
 
-`data` is the training file, or a folder with `train.*` and perhaps `validation.*` (or `dev.*`).
+`data` is the training file, or a folder with `train.*` and perhaps `validation.*` (or `dev.*`, `valid.*`, `val.*`).
 Without a validation file a share of the training data is set apart.
 """
 
@@ -11,6 +11,9 @@ from train_script.errors import BadInput
 from train_script.tasks.base import Examples, Splits, Task, TaskOptions
 from train_script.tasks.tables import SUFFIXES, read_columns
 
+VALIDATION = ("validation", "dev", "valid", "val")
+FEWEST_TO_TELL = 10
+
 
 def read(options: TaskOptions) -> Splits:
     """The user's own data; labels are the distinct values, sorted (as numbers where they are)."""
@@ -20,6 +23,11 @@ def read(options: TaskOptions) -> Splits:
         raise BadInput("task file needs the names of its text column(s) and its label column")
     if len(options.text_columns) > 2:
         raise BadInput(f"task file takes one or two text columns, not {len(options.text_columns)}")
+    columns = [*options.text_columns, options.label_column]
+    if len(set(columns)) < len(columns):
+        raise BadInput(
+            f"task file needs different columns for texts and label, not {', '.join(columns)}"
+        )
     path = Path(options.data)
     train_path = _find(path, ("train",)) if path.is_dir() else path
     if train_path is None:
@@ -28,15 +36,22 @@ def read(options: TaskOptions) -> Splits:
     if options.validation_data:
         dev_path = Path(options.validation_data)
         if dev_path.is_dir():
-            dev_path = _find(dev_path, ("validation", "dev", "valid"))
+            dev_path = _find(dev_path, VALIDATION)
             if dev_path is None:
                 raise BadInput(f"{options.validation_data} has no validation file")
     elif path.is_dir():
-        dev_path = _find(path, ("validation", "dev", "valid"))
+        dev_path = _find(path, VALIDATION)
 
     rows = _read(train_path, options)
     dev_rows = _read(dev_path, options) if dev_path else None
+    if dev_rows == rows:
+        raise BadInput(f"{dev_path} has the same examples as {train_path}: validation needs others")
     labels = _sorted_labels({label for _, label in rows})
+    if len(rows) >= FEWEST_TO_TELL and 2 * len(labels) > len(rows):
+        raise BadInput(
+            f"{train_path}: {len(rows)} examples have {len(labels)} different labels; classes are needed, "
+            "numbers to be predicted (regression) are not supported"
+        )
     index = {label: i for i, label in enumerate(labels)}
     for _, label in dev_rows or ():
         if label not in index:
@@ -57,7 +72,12 @@ def read(options: TaskOptions) -> Splits:
 
 def _find(folder: Path, stems: tuple[str, ...]) -> Path | None:
     names = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
-    return next((name for name in names if name.exists()), None)
+    found = [name for name in names if name.exists()]
+    if len(found) > 1:
+        raise BadInput(
+            f"{folder} has {found[0].name} and {found[1].name}; name the file to be read"
+        )
+    return found[0] if found else None
 
 
 def _read(path: Path, options: TaskOptions) -> list[tuple[tuple[str, ...], str]]:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from train_script.errors import BadInput, did_you_mean
+from train_script.errors import BadInput, did_you_mean, first_line
 
 SUFFIXES = {".tsv": "tab-separated", ".txt": "tab-separated", ".csv": "CSV", ".jsonl": "JSON lines"}
+SEPARATORS = {";": "semicolons", "\t": "tabs", ",": "commas"}
+csv.field_size_limit(2**31 - 1)  # a long text is cut by max_length, not refused
 
 
 def read_text(path: Path) -> str:
@@ -55,11 +57,18 @@ def read_columns(path: Path, columns: list[str]) -> Iterator[tuple[int, list[str
         lines = enumerate(text.split("\n"), start=1)
         rows = ((n, line.removesuffix("\r").split("\t")) for n, line in lines if line.strip("\r"))
     _, header = next(rows, (0, []))
+    if not header:
+        raise BadInput(f"{path} is empty; its first line names the columns")
     places = [_place(path, header, column) for column in columns]
     for number, row in rows:
-        if len(row) < len(header):
+        if len(row) < len(header) or any(row[len(header) :]):
+            hint = (
+                "; is a text with a comma not in quotes?"
+                if len(row) > len(header) and kind == "CSV"
+                else ""
+            )
             raise BadInput(
-                f"{path}:{number} has {len(row)} fields; the header has {len(header)} columns"
+                f"{path}:{number} has {len(row)} fields; the header has {len(header)} columns{hint}"
             )
         yield number, [row[place] for place in places]
 
@@ -78,6 +87,11 @@ def _csv_rows(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
 
 
 def _place(path: Path, header: list[str], column: str) -> int:
+    if column not in header and len(header) == 1:
+        other = next((name for mark, name in SEPARATORS.items() if mark in header[0]), "")
+        if other:
+            own = "commas" if path.suffix.lower() == ".csv" else "tabs"
+            raise BadInput(f"{path} is separated by {other}; {path.suffix} needs {own}")
     if column not in header:
         raise BadInput(f"{path} has no column {column!r}{did_you_mean(column, header)}")
     return header.index(column)
@@ -89,8 +103,8 @@ def _json_columns(path: Path, columns: list[str]) -> Iterator[tuple[int, list[st
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as exc:
-            raise BadInput(f"{path}:{number} is not JSON: {exc.msg}") from exc
+        except (ValueError, RecursionError) as exc:
+            raise BadInput(f"{path}:{number} is not JSON: {first_line(exc)}") from exc
         if not isinstance(row, dict):
             raise BadInput(f"{path}:{number} is not a JSON object")
         for column in columns:
@@ -100,8 +114,12 @@ def _json_columns(path: Path, columns: list[str]) -> Iterator[tuple[int, list[st
 
 
 def _as_text(value: object, place: str) -> str:
-    if value is None:
-        raise BadInput(f"{place} is null")
+    if value is None or value != value:
+        raise BadInput(f"{place} is {json.dumps(value)}")
+    if isinstance(value, (list, dict)):
+        raise BadInput(
+            f"{place} is {json.dumps(value)[:40]}; a text, a number or true or false is needed"
+        )
     text = value if isinstance(value, str) else json.dumps(value)
     try:
         text.encode()
