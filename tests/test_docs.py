@@ -209,6 +209,6 @@ def test_policies_allow_just_what_the_code_asks_for():
         path.read_text() for path in (ROOT / "tuner").rglob("*.py") if "aws" in str(path)
         or path.name == "sagemaker.py"
     )  # fmt: skip
-    asked = set(re.findall(r'speaking\("([a-z0-9]+:[A-Za-z]+)"\)', source))
+    asked = set(re.findall(r'(?:speaking|_taken)\("([a-z0-9]+:[A-Za-z]+)"[,)]', source))
     assert asked <= allowed
     assert allowed - asked == {"iam:PassRole", "sagemaker:AddTags"}  # come with the creations

@@ -129,7 +129,7 @@ def _stop_tuning_job(aws: Aws, name: str) -> bool:
     if status != "InProgress":
         return status == "Stopping"
     ask = partial(aws.sagemaker.stop_hyper_parameter_tuning_job, HyperParameterTuningJobName=name)
-    return _taken("StopHyperParameterTuningJob", ask, unless=OVER_ALREADY)
+    return _taken("sagemaker:StopHyperParameterTuningJob", ask, unless=OVER_ALREADY)
 
 
 def _stop_training_job(aws: Aws, name: str) -> bool:
@@ -138,13 +138,13 @@ def _stop_training_job(aws: Aws, name: str) -> bool:
     if status != "InProgress":
         return status == "Stopping"
     ask = partial(aws.sagemaker.stop_training_job, TrainingJobName=name)
-    return _taken("StopTrainingJob", ask, unless=OVER_ALREADY)
+    return _taken("sagemaker:StopTrainingJob", ask, unless=OVER_ALREADY)
 
 
 def _taken(action: str, ask: Callable[[], Any], unless: str) -> bool:
     """Whether AWS took the request; False where it refused with the code `unless`."""
     try:
-        with speaking(f"sagemaker:{action}"):
+        with speaking(action):
             ask()
     except AwsError as exc:
         if code_of(exc) != unless:
@@ -326,7 +326,7 @@ class _Run:
     def _create_tuning_job(self, asked: dict[str, Any]) -> None:
         self.created[asked["HyperParameterTuningJobName"]] = time.monotonic()
         ask = partial(self.aws.sagemaker.create_hyper_parameter_tuning_job, **asked)
-        _taken("CreateHyperParameterTuningJob", ask, unless=THERE_ALREADY)
+        _taken("sagemaker:CreateHyperParameterTuningJob", ask, unless=THERE_ALREADY)
 
     def _note_parts(self) -> None:
         self.ledger.set("tuning_jobs", self.parts)
@@ -489,7 +489,7 @@ class _Run:
         self.created[asked["TrainingJobName"]] = time.monotonic()
         ask = partial(self.aws.sagemaker.create_training_job, **asked)
         try:
-            _taken("CreateTrainingJob", ask, unless=THERE_ALREADY)
+            _taken("sagemaker:CreateTrainingJob", ask, unless=THERE_ALREADY)
         except AwsError as exc:
             if code_of(exc) in ("ResourceLimitExceeded", "ServiceQuotaExceededException"):
                 raise AwsUnreachable(str(exc)) from exc  # others' jobs end, and make room
