@@ -34,6 +34,27 @@ app = typer.Typer(
     "the same command again goes on where it stopped.",
 )
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tuner {version('tuner')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What `tuner` takes before a command."""
+
+
 app.add_typer(bring, name="import")
 app.add_typer(schedule, name="schedule")
 SweepFile = Annotated[Path, typer.Argument(help="The sweep file, as in sweeps/demo.yaml.")]

@@ -87,6 +87,8 @@ def report(
         raise TunerError("name one of: a run, --storage with --study, --amt-job, --csv")
     if watch and check is not None:
         raise TunerError("--watch writes a report and --check compares one: name one of them")
+    if check is not None and not check.is_file():
+        raise TunerError(f"--check {check} does not exist; name a report.json")
     _refuse_what_does_not_apply(
         {"--study": (study, storage), "--region": (region, amt_job), "--log": (log, csv),
          "--param": (param, csv),

@@ -77,6 +77,11 @@ def _facts(
         facts.add_row(label, trial_counts(loaded, points, backend))
     if "local" in backends:
         facts.add_row("at once, here", _at_once(loaded, points))
+        if loaded.uses_own_script and _torch_leaves_gpus_idle():
+            facts.add_row(
+                "GPU", "left idle: this torch has no CUDA or too new a one for the driver, and "
+                "trains on the cores; pytorch.org/get-started says which to install",
+            )  # fmt: skip
     if "sagemaker" in backends:
         block = sweep.sagemaker
         machines = f"{block.instance_count} x {' or '.join(block.instance_types)}"
@@ -107,6 +112,15 @@ def _at_once(loaded: LoadedSweep, points: Points) -> str:
         )
     text = f"{budget.at_once}, each with {threads_of(budget.at_once)} of {cores} cores"
     return text + (f", round robin on {gpus} GPU(s)" if gpus else "")
+
+
+def _torch_leaves_gpus_idle() -> bool:
+    """Whether GPUs are here that this torch cannot use, which training would not say."""
+    if not gpu_names():
+        return False
+    import torch  # some seconds, so only where there is something to ask
+
+    return not torch.cuda.is_available()
 
 
 def _most_it_can_cost(loaded: LoadedSweep, points: Points) -> str:

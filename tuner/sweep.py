@@ -273,15 +273,15 @@ def _model_faults(sweep: Sweep, name: str, place: str) -> list[str]:
         ("frozen_layers", layers, "layers"),
         ("reinit_layers", layers, "layers"),
     ):
-        wanted = max(int(value) for value in _values_of(sweep, option))
+        wanted = max(int(value) for value in values_of(sweep, option))
         if most is not None and wanted > most:
             faults.append(f"{option} {wanted} is more than the {most} {what} of model {name}")
-    if kind not in (None, PACKED) and "mean" in _values_of(sweep, "pooling"):
+    if kind not in (None, PACKED) and "mean" in values_of(sweep, "pooling"):
         faults.append(f"pooling mean works only with models of type {PACKED}; {name} is {kind}")
     return faults
 
 
-def _values_of(sweep: Sweep, option: str) -> Sequence[Scalar]:
+def values_of(sweep: Sweep, option: str) -> Sequence[Scalar]:
     """All that a trial may have for an option: every choice, or the ends of the range."""
     searched = sweep.space.get(option)
     return searched.values if searched else [sweep.fixed.get(option, default_of(option))]

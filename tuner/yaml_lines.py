@@ -56,6 +56,8 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Location, int]]:
         raise SweepError([f"{name}:{line} is not valid YAML: {exc.problem}"]) from exc
     except (yaml.YAMLError, ValueError) as exc:
         raise SweepError([f"{name} is not valid YAML: {str(exc).splitlines()[0]}"]) from exc
+    except (LookupError, AttributeError) as exc:  # how PyYAML says `!!bool maybe`, `!!timestamp x`
+        raise SweepError([f"{name} is not valid YAML: a value is not what its !! says"]) from exc
     except RecursionError as exc:
         raise SweepError([f"{name} is nested too deeply"]) from exc
     finally:

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
+import torch
 
 from tests.conftest import ROOT, TOY
 from train_script.errors import did_you_mean
@@ -25,6 +27,22 @@ def test_help_answers_at_once(tuner):
 @pytest.mark.parametrize("command", ["plan", "run", "status", "stop", "best", "report"])
 def test_each_command_explains_itself(tuner, command):
     assert tuner(command, "--help").returncode == 0
+
+
+def test_the_version_is_that_of_the_package(tuner):
+    assert tuner("--version").stdout == f"tuner {version('tuner')}\n"
+
+
+def test_a_gpu_that_torch_cannot_use_is_said(tuner, monkeypatch):
+    demo = ROOT / "sweeps" / "demo.yaml"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "left idle" not in tuner("plan", demo).stdout
+    assert "precision fp16 needs a GPU" in error(
+        tuner("plan", demo, "--set", "fixed.precision=fp16")
+    )
+    if not torch.cuda.is_available():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # what a machine with a GPU would say
+        assert "left idle: this torch has no CUDA" in tuner("plan", demo).stdout
 
 
 def test_run_status_best_report(tuner, write_sweep, tmp_path):

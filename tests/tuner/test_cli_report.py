@@ -113,7 +113,7 @@ def test_a_running_sweep_is_watched_until_it_ends(write_sweep, tuner):
     ((), "name one of: a run, --storage with --study, --amt-job, --csv"),
     (("runs/toy", "--csv", "x.csv"), "name one of"),
     (("--storage", "sqlite:///none.db", "--watch"), "--watch follows a run of this machine"),
-    (("--check", "mine/report.json"), "there is no run at mine"),
+    (("--check", "mine/report.json"), "mine/report.json does not exist"),
     (("runs/toy", "--watch", "--check", "x.json"), "name one of them"),
     (("runs/toy", "--log", "rate"), "--log goes with --csv"),
     (("runs/toy", "--objective", "2"), "--objective goes with --csv or --storage"),

@@ -148,6 +148,8 @@ def test_grid_larger_than_the_budget_is_refused(faults):
         ("a: \x01\n", "is not valid YAML"),
         ("[" * 3000, "is nested too deeply"),
         ("a: !!python/object/apply:os.system [ls]\n", "is not valid YAML"),
+        ("a: !!bool maybe\n", "is not valid YAML: a value is not what its !! says"),
+        ("a: !!timestamp x\n", "is not valid YAML: a value is not what its !! says"),
     ],
 )
 def test_file_that_is_no_sweep_is_explained(faults, text, fault):

@@ -18,7 +18,7 @@ from tuner.backends.sharing import NothingMeasured, Sharing, settled
 from tuner.errors import LedgerLost, RunFolderError, SweepFailed
 from tuner.estimate import of_rest
 from tuner.ledger import Ledger
-from tuner.machine import usable_cores
+from tuner.machine import gpu_names, usable_cores
 from tuner.output import Ending, TrialOutput
 from tuner.points import Judge, Points, make_pruner
 from tuner.prices import HERE, prices_file
@@ -27,7 +27,7 @@ from tuner.progress import Row, Totals, View
 from tuner.run_folder import RunFolder
 from tuner.signals import Asked, listening
 from tuner.storage import Busy, Turn
-from tuner.sweep import LoadedSweep
+from tuner.sweep import LoadedSweep, values_of
 from tuner.workers import Others, Workers, at_work_here, stop_all
 
 FAILURES_WITHOUT_SUCCESS = 5
@@ -49,9 +49,16 @@ class LocalBackend:
         self.stopped_by = int(signal.SIGTERM)
 
     def problems(self) -> list[str]:
-        """More trials at once than cores, and a cap on money without a price."""
+        """More trials at once than cores, fp16 without a GPU, and a cap on money without a price."""
         budget, cores = self.loaded.sweep.budget, usable_cores()
         found = []
+        precisions = (
+            values_of(self.loaded.sweep, "precision") if self.loaded.uses_own_script else []
+        )
+        if "fp16" in precisions and not gpu_names():
+            found.append(
+                "precision fp16 needs a GPU, and none is here; auto takes what the machine has"
+            )
         if budget.at_once > cores:
             found.append(
                 f"budget.parallel {budget.parallel} is more than the {cores} cores of this machine; "
