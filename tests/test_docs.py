@@ -19,6 +19,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 # What keeps a documented sweep short enough for a test.
 SHORT = [
     "budget.trials=2",
+    "budget.parallel=1",  # how many at once are fastest is measured in tests/tuner/test_sharing.py
     "confirm.top=0",
     "task.limit=32",
     "fixed.evaluations=1",
