@@ -51,7 +51,7 @@ bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usu
 	$(BIN)/python bench/overhead.py
 	$(BIN)/python bench/report_page.py
 
-calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's intervals hold (an hour)
+calibration: $(VENV)/.ready ## measure on simulated sweeps whether the report's intervals hold (some hours)
 	$(BIN)/python bench/calibration.py --rows runs/calibration.jsonl
 	$(BIN)/python bench/calibration.py --held-out --repeats 2 --compare 1 --seed 600_000 --rows runs/held-out.jsonl
 	$(BIN)/python bench/calibration.py --more --repeats 3 --seed 700_000 --rows runs/more.jsonl

@@ -1,6 +1,6 @@
 """Does `tuner compare` cry wolf, and does it see a wolf? `python bench/compare.py` (about ten minutes).
 
-Simulates pairs of sweeps (TPE, a third of it space-filling, winner and default on two fresh seeds) of
+Simulates pairs of sweeps (TPE after three tenths of random points, winner and default on two fresh seeds) of
 functions of a learning rate over three decades and three more hyperparameters: with nothing changed but
 the seeds, with the best learning rate shifted by half a decade, and with all scores shifted by one
 standard deviation of the seed noise. The noise has a third of the function's variance. Prints the

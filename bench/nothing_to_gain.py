@@ -1,4 +1,4 @@
-"""Does a sweep with `budget.stop_early` stop too early? `python bench/nothing_to_gain.py` (a quarter of an hour).
+"""Does a sweep with `budget.stop_early` stop too early? `python bench/nothing_to_gain.py` (40 minutes).
 
 Simulates sweeps (TPE, a third of it space-filling) of the functions of bench/compare.py and of one that
 no hyperparameter changes, asks after every other trial what is left to be gained, and compares with the

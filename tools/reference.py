@@ -1,13 +1,18 @@
 """Writes docs/reference.md from the code: `python -m tools.reference [--check]`."""
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from typer.main import get_command
 
 from train_script.config import METRICS, OPTIONS, TYPES
 from train_script.tasks import TASKS
+from tuner.cli import app
+from tuner.faults import FIXABLE
 from tuner.sagemaker_block import Completion, SageMakerBlock, WarmStart
 from tuner.space import Parameter
 from tuner.sweep_file import (
@@ -39,7 +44,7 @@ def reference() -> str:
         "Written from the code by `make format`; `make check` fails where it is out of date.", "",
         "## Options of the training script", "",
         "Each is a flag (`--learning_rate 3e-5`), a key under `fixed:` or `space:` in a sweep file, "
-        "and a column in the ledger. Those marked *no* are set by the sweep itself.", "",
+        "and a column in the ledger. Those marked *fixed* go under `fixed:` alone; those marked *no* are set by the sweep itself.", "",
         "| option | type | default | range | searchable | what it does |",
         "| --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
@@ -51,7 +56,7 @@ def reference() -> str:
         default = f"`{spec.default}`" if spec.default != "" else ""
         lines.append(
             f"| `{name}` | {TYPES[name].__name__} | {default} | {_range(rule)} | "
-            f"{'yes' if rule['tunable'] else 'no'} | {text} |"
+            f"{'yes' if rule['tunable'] else 'fixed' if name in FIXABLE else 'no'} | {text} |"
         )
     lines += ["", "## Metrics", ""]
     lines += [f"- `{name}` ({direction})" for name, direction in METRICS.items()]
@@ -67,7 +72,33 @@ def reference() -> str:
             text = field.get("description", "")
             lines.append(f"| `{key}` | {_values(field)} | {default} | {text} |")
         lines.append("")
+    lines += ["## Commands", "", "As `tuner COMMAND --help` tells, with examples.", ""]
+    for words, command in _commands(get_command(app), ["tuner"]):
+        arguments = [q for q in command.params if q.param_type_name == "argument"]
+        shown = [q.name.upper() if q.required else f"[{q.name.upper()}]" for q in arguments]
+        said = re.split(r"\n\nExamples?:", command.help)[0]
+        lines += [f"### `{' '.join([*words, *shown])}`", "", said, ""]
+        rows = [f"| {_flag(q)} | {q.help} |" for q in command.params if q.help]
+        if rows:
+            lines += ["| argument or option | what it is |", "| --- | --- |", *rows, ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _commands(command: Any, words: list[str]) -> Iterator[tuple[list[str], Any]]:
+    """Every command below this one, with its words."""
+    if not hasattr(command, "commands"):
+        yield words, command
+        return
+    for name, part in command.commands.items():
+        yield from _commands(part, [*words, name])
+
+
+def _flag(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{parameter.name.upper()}`"
+    names = "/".join([*parameter.opts, *parameter.secondary_opts])
+    takes = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
+    return f"`{names}{takes}`".replace("|", "\\|")
 
 
 def _doc(model: type[BaseModel]) -> str:

@@ -1,7 +1,7 @@
 """Stands for a run that the server forks: `python -I -S client.py SOCKET train.py ARGUMENTS...`
 
 Started, signalled, followed and killed in place of train.py (or probe.py); its end is the run's. Where
-no server answers it becomes that script itself. Standard library only, so that it starts in a few milliseconds.
+no server answers it becomes that script itself. Standard library only, so that it starts in some 20 ms.
 """
 
 import contextlib

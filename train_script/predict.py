@@ -1,7 +1,7 @@
 """What a trained model says of texts.
 
 from train_script.predict import predict
-predict("runs/demo/trials/0007/model", [("A sentence.", "Another one.")])     # ["equivalent"]
+predict("runs/demo/trials/0007/model", [("A sentence.", "Another one.")])     # ["paraphrase"]
 
 Plain transformers load the folder as well, but for a model with `pooling: mean`, which is read here.
 """

@@ -122,6 +122,6 @@ def import_slots(loaded: "LoadedSweep") -> None:
         write_report_of(ledger, folder)
         said = summed_up(loaded, slot, folder, last_before(loaded, book, slot))
         book.end(slot, DONE, datetime.now(UTC), said | {"tuning_job": name})
-        tell_of(loaded, slot, said)
+        tell_of(loaded.sweep.name, loaded.sweep.schedule, slot, said)
         added += 1
     print(f"{added} tuning jobs added; see {Path(home_of(loaded)) / 'index.html'}")

@@ -53,7 +53,7 @@ def run(folder: Folder) -> None:
     _need_folder(folder)
     files = _Files(folder)
     with listening() as asked:
-        server = Server(files.served, _start, _say)
+        server = Server(files.served, _start, _say, _tell_of_failure)
         _say(f"serves {folder}: {len(files.served())} sweeps with a schedule")
         while not asked.times:
             server.look(datetime.now(UTC))
@@ -172,11 +172,12 @@ def once(
 
     Writes runs/NAME-slots/SLOT/ (a run folder, with summary.json) and a page over
     all slots. A slot that is done is not run again; one that was cut off goes on.
-    Without a `schedule:` each call is a slot of its own.
+    Without a `schedule:` each call is a slot of its own, one a minute at most.
 
     Exit status: 0 nothing has visibly changed, or it cannot be told; 10 something
     has; 1 it failed; 2 bad input; 130 or 143 stopped, and the same command goes
-    on. A slot that was done gives its own again.
+    on. A slot that was done gives its own again; one that another process runs,
+    or that was left out, gives 0 with a line that says so.
 
     Example:
       tuner schedule once sweeps/weekly.yaml
@@ -205,7 +206,7 @@ def once(
         if exc.exit_code < 128:
             said = {"error": "no trial finished"}
             book.end(moment, FAILED, datetime.now(UTC), said)
-            tell_of(loaded, moment, said)
+            tell_of(loaded.sweep.name, loaded.sweep.schedule, moment, said)
         elif exc.exit_code == 128 + signal.SIGINT or _stops_of(loaded, moment) > stops:
             # By a person, who says when it goes on; else whoever serves it next goes on.
             book.end(moment, FAILED, datetime.now(UTC), {"why": "stopped; `once` goes on with it"})
@@ -213,10 +214,10 @@ def once(
     except Exception as exc:  # also one that nobody foresaw: it would come again at every try
         said = {"error": str(exc) or type(exc).__name__}
         book.end(moment, FAILED, datetime.now(UTC), said)
-        tell_of(loaded, moment, said)
+        tell_of(loaded.sweep.name, loaded.sweep.schedule, moment, said)
         raise
     book.end(moment, DONE, datetime.now(UTC), said)
-    tell_of(loaded, moment, said)
+    tell_of(loaded.sweep.name, loaded.sweep.schedule, moment, said)
     if said["changed"]:
         raise typer.Exit(CHANGED)
 
@@ -347,6 +348,10 @@ class _Files:
                 _say(f"{path} is left out: {exc}")
             self._said[path] = str(exc)
             return None
+
+
+def _tell_of_failure(each: "Served", slot: datetime, why: str) -> None:
+    tell_of(each.name, each.schedule, slot, {"error": why})
 
 
 def _start(each: "Served", slot: datetime) -> subprocess.Popen[bytes]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tuner.run_folder import RunFolder
     from tuner.schedule.book import Book
     from tuner.sweep import LoadedSweep
+    from tuner.sweep_file import Schedule
 
 
 def home_of(loaded: "LoadedSweep") -> Path:
@@ -88,20 +89,20 @@ def summed_up(
     return said
 
 
-def tell_of(loaded: "LoadedSweep", slot: datetime, said: dict[str, Any]) -> None:
-    """Tells whom the sweep names; what could not be told is said here, and fails nothing."""
+def tell_of(name: str, schedule: "Schedule | None", slot: datetime, said: dict[str, Any]) -> None:
+    """Tells whom the sweep of that name names; what could not be told is said here, and fails nothing."""
     from tuner.schedule.tell import tell
     from tuner.schedule.times import as_text
 
-    if loaded.sweep.schedule is None:
+    if schedule is None:
         return
-    block, failed = loaded.sweep.schedule.tell, "error" in said
+    block, failed = schedule.tell, "error" in said
     if block.when == "change" and not failed and not said["changed"]:
         return
     verdict = "failed" if failed else said["verdict"]
     text = str(said.get("error") or said["sentence"])
     if block.link and not failed:
         text += f"\n{block.link.rstrip('/')}/{as_text(slot)}/report.html"
-    facts = {"sweep": loaded.sweep.name, "slot": as_text(slot), "verdict": verdict}
-    for fault in tell(block, f"{loaded.sweep.name}: {verdict}", text, facts):
+    facts = {"sweep": name, "slot": as_text(slot), "verdict": verdict}
+    for fault in tell(block, f"{name}: {verdict}", text, facts):
         print(f"warning: {fault}", file=sys.stderr)

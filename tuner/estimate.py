@@ -1,7 +1,7 @@
 """How long the rest of a sweep will take and what it will cost, with a range: from trials that have run.
 
-Trials of this sweep where there are enough, else those of the newest run beside it with the same script,
-task, model, pruner and number of trials at once. Without either nothing is known, and that is said.
+Trials of this sweep where there are enough, else those of the newest run beside it with the same backend, script,
+task, model, fixed options, pruner, number of trials at once and ranges of what decides how long a trial takes. Without either nothing is known, and that is said.
 """
 
 import platform

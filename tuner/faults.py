@@ -185,7 +185,7 @@ def _own_script_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
                 break
 
 
-FIXABLE = ("keep", "evaluations")
+FIXABLE = ("keep", "evaluations", "packing")
 EITHER = {
     "usd_per_hour": "a price above 0 nor prices by instance type",
     "instance_type": "an instance type nor a list of them",

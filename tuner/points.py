@@ -42,7 +42,7 @@ class Proposal:
 class Points:
     """The search and the confirmation trials of a sweep, one at a time.
 
-    `judge` says, after each search trial, whether the search may end (`budget.stop_early`).
+    `judge` is asked now and then whether the search may end (`budget.stop_early`; see `_ends_now`).
     """
 
     def __init__(self, loaded: LoadedSweep, ledger: Ledger, judge: Judge | None = None) -> None:

@@ -1,7 +1,7 @@
 """A run's folder: its ledger, its data, its trials and its lock.
 
-runs/NAME/  sweep.json  study.db  data/  trials/0007/{stdout.log, stderr.log, model/, output/}
-            report.html  report.json  run.lock  study.db.turn  storage.url (where the ledger is elsewhere)
+runs/NAME/  sweep.json  study.db  data/  tokens/  trials/0007/{stdout.log, stderr.log, model/, output/, checkpoint/}
+            report.html  report.json  server.log  run.lock  study.db.turn  storage.url (where the ledger is elsewhere)
 """
 
 import fcntl
@@ -26,7 +26,7 @@ LEFT_ALONE = ("run.lock", "study.db.turn", "study.db", "storage.url")
 
 
 class RunFolder:
-    """The paths of one run, and the rule that one process at a time runs it."""
+    """The paths of one run, and the rule that one `tuner run` at a time has it (workers join without it)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()

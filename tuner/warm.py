@@ -22,7 +22,7 @@ ROOM = "x" * 8192
 
 
 class WarmServer:
-    """The server of one sweep on this machine, started with its first trial."""
+    """The server of one sweep on this machine, started with the first run that is asked of it."""
 
     def __init__(self, script: Path, log: Path) -> None:
         self.script, self.log = script, log

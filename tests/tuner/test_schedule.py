@@ -106,14 +106,14 @@ class World:
 
     def __init__(self, make_book, schedule, hours=lambda: 1.0):
         self.make_book, self.schedule, self.hours = make_book, schedule, hours
-        self.now, self.ran, self.said = at(2026, 1, 1), [], []
+        self.now, self.ran, self.said, self.told = at(2026, 1, 1), [], [], []
         self.busy = {}
         self.servers = []
         self.book = make_book()
 
     def server(self):
         served = Served(Path("toy.yaml"), "toy", self.schedule, self.make_book())
-        return Server(lambda: [served], self.start, self.said.append)
+        return Server(lambda: [served], self.start, self.said.append, self.tell_of_failure)
 
     def start(self, served, slot):
         """The sweep's own process claims the slot; it ends some hours later."""
@@ -121,6 +121,9 @@ class World:
             self.ran.append(slot)
             self.busy[slot] = self.now + timedelta(hours=self.hours())
         return self
+
+    def tell_of_failure(self, served, slot, why):
+        self.told.append((served.name, slot, why))
 
     def poll(self):
         return None if self.busy else 0
@@ -299,7 +302,7 @@ def test_a_slot_whose_process_never_begins_is_left_after_some_tries_and_holds_up
         tried.append(world.now)
         return Ended()
 
-    world.servers = [Server(lambda: served, start, world.said.append)]
+    world.servers = [Server(lambda: served, start, world.said.append, world.tell_of_failure)]
     world.now = at(2026, 1, 5, 5, 50)
     for _ in range(120):
         world.step(0.25)
@@ -311,6 +314,7 @@ def test_a_slot_whose_process_never_begins_is_left_after_some_tries_and_holds_up
     assert entry.state == FAILED
     assert entry.said["error"] == "it ended with status 2 before it began, 3 times"
     assert any("has failed: it ended with status 2" in said for said in world.said)
+    assert world.told == [("broken", slot, entry.said["error"])]
 
 
 def test_another_schedule_misses_no_slot_from_before_it_was_written(make_book):

@@ -156,6 +156,15 @@ def test_file_that_is_no_sweep_is_explained(faults, text, fault):
     assert fault in faults(text)[0]
 
 
+def test_how_a_trial_is_computed_can_be_fixed_and_not_searched(load, faults):
+    loaded = load(GOOD, "fixed.packing=off", "fixed.keep=best", "fixed.evaluations=2")
+    words = loaded.arguments(loaded.typical_point(), 0)
+    assert words[words.index("--packing") + 1] == "off"
+    assert faults(GOOD, "space.packing.choice=[off, auto]") == [
+        "--set space.packing cannot be searched"
+    ]
+
+
 def test_huge_spaces_are_answered_at_once(load, faults):
     import time
 

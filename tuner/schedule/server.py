@@ -78,16 +78,21 @@ def due(served: Served, began: datetime, entries: Iterable[Entry], now: datetime
 
 
 class Server:
-    """Looks at all sweep files again and again; `start` runs a slot's sweep, `say` tells a person."""
+    """Looks at all sweep files again and again; `start` runs a slot's sweep, `say` goes to the log.
+
+    `tell_of_failure` tells people of a slot whose sweep could not, and why.
+    """
 
     def __init__(
         self,
         served: Callable[[], list[Served]],
         start: Callable[[Served, datetime], Run],
         say: Callable[[str], None],
+        tell_of_failure: Callable[[Served, datetime, str], None],
         at_once: int = 1,
     ) -> None:
         self.served, self.start, self.say, self.at_once = served, start, say, at_once
+        self.tell_of_failure = tell_of_failure
         self.running: dict[tuple[str, datetime], Run] = {}
         self.tries: dict[tuple[str, datetime], tuple[int, datetime]] = {}
         """How often a slot ended before it began, and until when it is left alone"""
@@ -127,6 +132,7 @@ class Server:
             self.say(
                 f"{each.name}: slot {as_text(slot)} has failed: {why}; `tuner plan {each.path}` may say why"
             )
+            self.tell_of_failure(each, slot, why)
 
     def _look_at(self, each: Served, now: datetime) -> None:
         schedule = f"{each.schedule.cron} {each.schedule.timezone}"
