@@ -12,6 +12,8 @@ from reports.winner import Winner
 from reports.wording import at_most, counted, listed, score, shown
 
 MOST_SEEDS = 30
+MOST_NUMBERS = 3
+"""Numbers of further trials that are told one by one"""
 RISK = "elsewhere these trials cannot exclude a loss beyond the seed noise"
 
 
@@ -144,9 +146,13 @@ def _more(open_: list[Parameter]) -> list[Advice]:
     by_number: dict[int, list[str]] = {}
     for p in sorted(wanted, key=lambda p: p.more_trials or 0):
         by_number.setdefault(p.more_trials or 0, []).append(p.name)
+    groups = list(by_number.items())
     parts = [
         f"about {counted(number, 'more trial')} may tell whether {listed(names, 'or')} matters"
-        for number, names in by_number.items()
+        for number, names in groups[:MOST_NUMBERS]
     ]
+    if beyond := groups[MOST_NUMBERS:]:
+        names = [name for _, some in beyond for name in some]
+        parts.append(f"{listed(names)} would take {beyond[0][0]} or more")
     text = "; ".join(parts)
     return [Advice(f"If it is worth knowing: {text}.", "sensitivity")]

@@ -64,12 +64,25 @@ def find_winner(table: TrialTable) -> Winner | None:
 
 def unselected_scores(table: TrialTable, winner: Winner | None) -> dict[int, list[float]]:
     """For each confirmed configuration the runs that were not chosen for their score: those on fresh
-    seeds, and the default's search run, which no score had a part in.
+    seeds, and the default's search run, which no score had a part in; where all ran again, all search runs.
     """
     runs = {number: list(by_seed.values()) for number, by_seed in confirmed_scores(table).items()}
-    if winner is not None and winner.default_number in runs and winner.default_score is not None:
+    if all_ran_again(table):
+        for t in table.finished("search"):
+            assert t.objective is not None
+            runs[t.number].insert(0, t.objective)
+    elif winner is not None and winner.default_number in runs and winner.default_score is not None:
         runs[winner.default_number].insert(0, winner.default_score)
     return runs
+
+
+def all_ran_again(table: TrialTable) -> bool:
+    """Whether every search trial that did not fail ran on a fresh seed: then no score chose which did."""
+    again = confirmed_scores(table)
+    searched = [t for t in table.trials if t.purpose == "search"]
+    return not any(t.status == "pruned" for t in searched) and all(
+        t.number in again for t in table.finished("search")
+    )
 
 
 def gap_to(runs: dict[int, list[float]], winner: Winner, other: int) -> Interval | None:

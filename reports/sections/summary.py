@@ -8,7 +8,7 @@ from reports.sections.drawing import Drawing, Linked
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import TrialTable, as_number
-from reports.winner import Winner, describe_winner
+from reports.winner import Winner, all_ran_again, describe_winner
 from reports.wording import chance, counted, dollars, gap, listed, minutes, safe_text, share
 
 NAME, TITLE = "summary", "In short"
@@ -59,9 +59,13 @@ def _against_default(
     if away is not None:
         surely = away.low > 0 if table.maximize else away.high < 0
         verdict = "is better than the default" if surely else "may be no better than the default"
+        searched = (
+            "all of the search, since all ran again"
+            if all_ran_again(table)
+            else "the default's own search run"
+        )
         text = (
-            f"Over the runs that no score had picked (the fresh seeds, and the default's own search run) it "
-            f"{verdict}: winner minus default is {gap(vars(away))}, a {away.level:.0%} interval"
+            f"Over the runs that no score had picked (the fresh seeds, and {searched}) it {verdict}: winner minus default is {gap(vars(away))}, a {away.level:.0%} interval"
             + (f" since it is the best of {winner.compared} there." if winner.compared > 2 else ".")
         )
         return [(text, "winner")]

@@ -20,7 +20,7 @@ from reports.sensitivity.interval import LEVEL
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import TrialTable
-from reports.winner import Winner, confirmed_scores, gap_to, unselected_scores
+from reports.winner import Winner, all_ran_again, confirmed_scores, gap_to, unselected_scores
 from reports.wording import between, chance, gap, listed, score, seeds, shown, spread
 
 NAME, TITLE = "winner", "The winner"
@@ -32,7 +32,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The winning configuration, its scores on fresh seeds, the default's, and the seed noise.
 
     The default's search run was chosen by no score, so it counts among the default's seeds; that of
-    any other configuration was chosen for being good, and does not.
+    any other configuration was chosen for being good, and does not, unless all ran again.
     """
     winner = analysis.winner
     again = {number: list(by_seed.values()) for number, by_seed in confirmed_scores(table).items()}
@@ -45,6 +45,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         "maximize": table.maximize,
         "winner": vars(winner) if winner else None,
         "seed_noise": vars(noise) if noise else None,
+        "all_ran_again": all_ran_again(table),
         "noise_runs": sum(len(group) for group in groups if len(group) > 1),
         "confirmation_lost": _lost(table),
         "confirmed": [
@@ -277,10 +278,16 @@ def _against_default(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         else "these runs cannot tell whether the winner is better than the default; more seeds would"
     )
     return [
-        f"{text}. Winner minus default is {gap(behind)}, a {behind['level']:.0%} interval in which the default's "
-        "search run counts as well and the seed noise is that of all configurations that ran again: "
-        f"{verdict}."
+        f"{text}. Winner minus default is {gap(behind)}, a {behind['level']:.0%} interval in which "
+        f"{_counted(data)} as well and the seed noise is that of all configurations that ran again: {verdict}."
     ]
+
+
+def _counted(data: dict[str, Any]) -> str:
+    """Which search runs count beside those on fresh seeds."""
+    if data["all_ran_again"]:
+        return "the search runs count (all ran again, so no score chose them)"
+    return "the default's search run counts"
 
 
 def _confirmed_table(data: dict[str, Any]) -> TableView:
@@ -299,6 +306,6 @@ def _confirmed_table(data: dict[str, Any]) -> TableView:
         "chosen by",
         "fresh seeds",
         "mean ± sd",
-        f"winner minus it, the default's search run counted ({level:.0%} interval)",
+        f"winner minus it ({level:.0%} interval; {_counted(data)})",
     )
     return TableView("Run again on fresh seeds", headers, rows)

@@ -32,6 +32,9 @@ def trial(value=None, state=TrialState.COMPLETE, params=None, curve=(), **attrib
     )  # fmt: skip
 
 
+NOT_RUN_AGAIN = trial(0.05, params={"rate": 1e-4, "depth": 5, "kind": "a"})
+
+
 def study_of(*trials, direction="maximize", name="my-study"):
     study = optuna.create_study(direction=direction, study_name=name)
     study.add_trials(trials)
@@ -89,32 +92,43 @@ def test_winner_is_called_better_only_where_the_seeds_say_so(scores, words):
     study = study_of(
         trial(0.5, chosen_by="default"),
         trial(0.9, params={"rate": 1e-2, "depth": 3, "kind": "b"}),
+        NOT_RUN_AGAIN,
         *(trial(v, purpose="confirm", confirms=0, seed=i) for i, v in enumerate((0.50, 0.51))),
         *(trial(v, purpose="confirm", confirms=1, seed=i) for i, v in enumerate(scores)),
     )
     assert words in " ".join(sentences(study)["winner"].sentences)
 
 
+@pytest.mark.parametrize("searched", [False, True])
 @pytest.mark.parametrize("count", [2, 4, 17])
-def test_the_best_of_several_is_rarely_called_better_where_all_are_alike(count):
+def test_the_best_of_several_is_rarely_called_better_where_all_are_alike(count, searched):
     """The best of many on the same seeds is flattered by that: 5 % of false claims, not 17 or 42."""
     rng = np.random.default_rng(count)
     claims, sweeps = 0, 300
     for _ in range(sweeps):
         runs = {n: list(rng.normal(0.8, 0.01, 2)) for n in range(count)}
         winner = max(runs, key=lambda n: sum(runs[n]))
-        runs[0].insert(0, float(rng.normal(0.8, 0.01)))
+        for n in range(count if searched else 1):  # all ran again, so all search runs count
+            runs[n] = [float(rng.normal(0.8, 0.01)), *runs[n]]
         named = Winner(winner, {}, 0.8, runs[winner], 0, 0.8, runs[0], winner == 0, count)
         found = gap_to(runs, named, 0)
         claims += found is not None and found.low > 0
     assert claims / sweeps <= 0.08
 
 
-def test_how_the_winners_interval_is_widened_is_said():
+@pytest.mark.parametrize(
+    ("more", "counted"),
+    [
+        ([], "the search runs count (all ran again, so no score chose them)"),
+        ([NOT_RUN_AGAIN], "the default's search run counts"),
+    ],
+)
+def test_how_the_winners_interval_is_widened_is_said(more, counted):
     study = study_of(
         trial(0.5, chosen_by="default"),
         trial(0.9, params={"rate": 1e-2, "depth": 3, "kind": "b"}),
         trial(0.8, params={"rate": 1e-3, "depth": 3, "kind": "b"}),
+        *more,
         *(trial(v, purpose="confirm", confirms=0, seed=i) for i, v in enumerate((0.50, 0.51))),
         *(trial(v, purpose="confirm", confirms=1, seed=i) for i, v in enumerate((0.90, 0.91))),
         *(trial(v, purpose="confirm", confirms=2, seed=i) for i, v in enumerate((0.80, 0.81))),
@@ -124,7 +138,9 @@ def test_how_the_winners_interval_is_widened_is_said():
         getattr(s, "text", s) for s in said["summary"].sentences
     )
     assert "picked as the best of 3 on these very seeds" in " ".join(said["winner"].sentences)
-    assert "(95% interval)" in said["winner"].figures[0].table.headers[-1]
+    assert f"(95% interval; {counted})" in said["winner"].figures[0].table.headers[-1]
+    assert counted in " ".join(said["winner"].sentences)
+    assert f"from {9 if not more else 7} runs" in " ".join(said["winner"].sentences)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +169,7 @@ def test_failed_confirmation_run_does_not_hand_the_win_to_the_default():
     study = study_of(
         trial(0.1, chosen_by="default"),
         trial(0.9, params={"rate": 1e-2, "depth": 3, "kind": "b"}),
+        NOT_RUN_AGAIN,
         trial(0.1, purpose="confirm", confirms=0, seed=10),
         trial(0.1, purpose="confirm", confirms=0, seed=11),
         trial(0.9, purpose="confirm", confirms=1, seed=10),

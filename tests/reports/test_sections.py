@@ -8,10 +8,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from reports import read_table
+from reports import advice, read_table
 from reports.render import compute_report
 from reports.sections import SECTIONS
 from reports.sections.drawing import Linked, thinned
+from reports.sensitivity.result import Parameter
+from reports.sensitivity.verdict import CANNOT_TELL
 
 RATE = FloatDistribution(1e-5, 1e-3, log=True)
 UNIT = FloatDistribution(0.0, 1.0)
@@ -182,6 +184,7 @@ def test_an_unconfirmed_winner_is_to_be_confirmed_first():
 def test_seeds_that_cannot_tell_ask_for_about_as_many_as_it_takes():
     space = {"a": UNIT}
     trials = [one(0.80, {"a": 0.1}, space, chosen_by="default"), one(0.82, {"a": 0.9}, space)]
+    trials.append(one(0.70, {"a": 0.5}, space))
     for seed, (default, winner) in enumerate([(0.79, 0.82), (0.81, 0.80), (0.80, 0.82)]):
         trials += [
             one(default, {"a": 0.1}, space, purpose="confirm", confirms=0, seed=seed),
@@ -193,9 +196,26 @@ def test_seeds_that_cannot_tell_ask_for_about_as_many_as_it_takes():
     assert step.startswith("Give the winner and the default about 4 fresh seeds each in all")
 
 
+def test_only_the_lowest_numbers_of_further_trials_are_told_one_by_one():
+    nothing = dict.fromkeys(("main", "total", "local", "safe_range", "effect", "around"))
+    needed = {"a": 20, "b": 40, "c": 40, "d": 150, "e": 170, "f": 600, "g": None}
+    parameters = [
+        Parameter(name, verdict=CANNOT_TELL, sentence="", more_trials=number, active_in=9,
+                  conditional=False, **nothing)
+        for name, number in needed.items()
+    ]  # fmt: skip
+    [step] = advice._more(parameters)
+    assert step.text == (
+        "If it is worth knowing: about 20 more trials may tell whether a matters; about 40 more trials may "
+        "tell whether b or c matters; about 150 more trials may tell whether d matters; e and f would take "
+        "170 or more."
+    )
+
+
 def test_summary_and_winner_agree_on_whether_the_default_is_beaten():
     space = {"a": UNIT}
     trials = [one(0.78, {"a": 0.1}, space, chosen_by="default"), one(0.9, {"a": 0.9}, space)]
+    trials.append(one(0.70, {"a": 0.5}, space))
     for seed, (default, winner) in enumerate([(0.81, 0.82), (0.79, 0.83)]):
         trials += [
             one(default, {"a": 0.1}, space, purpose="confirm", confirms=0, seed=seed),
