@@ -45,6 +45,8 @@ def draw(data: dict[str, Any]) -> Drawing:
     """A line per trial; pruned ones grey with a cross at their end."""
     if not data["curves"]:
         return Drawing(["No trial reported a score before its end."])
+    if all(len(item["curve"]) == 1 for item in data["curves"]):
+        return Drawing(["Each trial was evaluated once, so there are no curves."])
     figure = go.Figure()
     groups: dict[str, list[dict[str, Any]]] = {}
     for item in data["curves"]:

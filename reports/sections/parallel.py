@@ -78,7 +78,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     figure.add_scatter(
         x=[None], y=[None], mode="markers", showlegend=False,
         marker={"color": [low], "cmin": low, "cmax": high, "colorscale": SCALE, "showscale": True,
-                "reversescale": not data["maximize"], "colorbar": {"title": {"text": literal(data["metric"])}}},
+                "reversescale": not data["maximize"], "colorbar": {"title": {"text": literal(data["metric"])}, "x": 1.06}},
     )  # fmt: skip
     _label(figure, data, low, high)
     sentences = ["Each line is a finished search trial; the colour is its score."]

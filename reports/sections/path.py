@@ -90,7 +90,7 @@ def draw(data: dict[str, Any]) -> Drawing:
         [(s["parameter"], shown(s["before"]), shown(s["after"]), gap(s["gain"])) for s in steps],
     )
     description = (
-        f"What each of {len(steps)} changes does to the expected {data['metric']}, from "
-        f"{evidence(data['fit'])}."
+        f"What {'the change' if len(steps) == 1 else f'each of {len(steps)} changes'} does to the expected "
+        f"{data['metric']}, from {evidence(data['fit'])}."
     )
     return Drawing(sentences, [FigureView(figure, description, table)])

@@ -196,6 +196,14 @@ def test_seeds_that_cannot_tell_ask_for_about_as_many_as_it_takes():
     assert step.startswith("Give the winner and the default about 4 fresh seeds each in all")
 
 
+def test_one_evaluation_is_no_curve():
+    space = {"a": UNIT}
+    points = [one(0.8, {"a": i / 9}, space, curve={100: 0.8}) for i in range(3)]
+    drawing = drawn(compute_report(read_table(study_of(points)))["sections"], "curves")
+    assert texts(drawing) == ["Each trial was evaluated once, so there are no curves."]
+    assert not drawing.figures
+
+
 def test_only_the_lowest_numbers_of_further_trials_are_told_one_by_one():
     nothing = dict.fromkeys(("main", "total", "local", "safe_range", "effect", "around"))
     needed = {"a": 20, "b": 40, "c": 40, "d": 150, "e": 170, "f": 600, "g": None}
