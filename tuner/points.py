@@ -19,8 +19,8 @@ from tuner.space import Point, SearchSpace
 from tuner.sweep import LoadedSweep
 
 LAST_WINNER = "last winner"
-ALL_LISTED = ("grid", "one_at_a_time")
-"""Samplers that have all their points from the start, and learn from no trial"""
+ALL_LISTED = {"grid": "grid", "one_at_a_time": "one at a time"}
+"""Samplers that have all their points from the start, and learn from no trial; what their trials say"""
 ENDED = "search_ended"
 """The fact of the study that the search has ended before its budget, and why"""
 Judge = Callable[[optuna.Study], Mapping[str, Any] | None]
@@ -71,6 +71,10 @@ class Points:
             return min(len(self.listed), self.loaded.sweep.budget.trials)
         return self.loaded.sweep.budget.trials
 
+    def is_default(self, point: Point) -> bool:
+        """Whether a point is the default configuration, where that is to be tried."""
+        return self.default is not None and same_point(point, self.default)
+
     def next_search(self) -> Proposal | None:
         """The next search trial, None when the budget is used up."""
         done = self.ledger.counted("search")
@@ -81,9 +85,9 @@ class Points:
         if self.listed:
             tried = [t.params for t in done]
             point = next(p for p in self.listed if not any(same_point(p, t) for t in tried))
-            if self.search.sampler == "grid":
-                return self._proposal("grid", seed, point)
-            return self._proposal("one at a time" if tried else "default", seed, point)
+            if self.is_default(point):
+                return self._proposal("default", seed, point)
+            return self._proposal(ALL_LISTED[self.search.sampler], seed, point)
         if self.default is not None and not _count(done, "default"):
             return self._proposal("default", seed, self.default)
         if self.earlier.winner is not None and not _count(done, LAST_WINNER):
@@ -227,7 +231,7 @@ class Points:
             return []
         points = self.space.grid()
         order = np.random.default_rng([self.search.seed, 4]).permutation(len(points))
-        return [points[i] for i in order]
+        return sorted((points[i] for i in order), key=lambda point: not self.is_default(point))
 
     def _sampler(self, number: int, warm: int) -> optuna.samplers.BaseSampler:
         seed = int(np.random.SeedSequence([self.search.seed, number]).generate_state(1)[0])

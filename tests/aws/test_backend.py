@@ -47,11 +47,13 @@ def test_one_describe_an_interval_and_one_list_where_something_changed(run_on_aw
 def test_what_goes_wrong_in_a_trial_is_a_record_with_its_reason(run_on_aws):
     modes = ["well", "fails", "silent", "nan", "killed"]
     outcome, ledger = run_on_aws(
-        space={"mode": {"choice": modes}}, fixed={"rate": 0.001},
+        space={"mode": {"choice": modes, "default": "well"}}, fixed={"rate": 0.001},
         search={"sampler": "grid"}, budget={"trials": 5, "parallel": 2},
     )  # fmt: skip
     assert outcome is Outcome.FINISHED
-    by_mode = {t.params["mode"]: t for t in ledger.read_trials()}
+    by_mode = {t.params["mode"]: t for t in ledger.read_trials("search")}
+    ways = {mode: t.user_attrs["chosen_by"] for mode, t in by_mode.items()}
+    assert ways == dict.fromkeys(modes, "grid") | {"well": "default"}
     assert by_mode["well"].state == TrialState.COMPLETE
     assert {t.state for m, t in by_mode.items() if m != "well"} == {TrialState.FAIL}
     assert by_mode["fails"].user_attrs["failure"] == "this configuration cannot work"

@@ -113,6 +113,20 @@ def test_grid_tries_every_point_once(make):
     )
 
 
+def test_the_default_is_a_point_of_the_grid_that_is_tried_first_and_confirmed(make):
+    points = make(
+        space={"rate": {"choice": [0.1, 0.01], "default": 0.01}, "depth": {"int": [1, 3], "default": 2}},
+        search={"sampler": "grid"}, budget={"trials": 6}, confirm={"top": 1, "seeds": 2},
+    )  # fmt: skip
+    play(points, until_confirmed=True)
+    assert chosen(points)[:6] == ["default"] + 5 * ["grid"]
+    assert params(points)[0] == {"rate": 0.01, "depth": 2}
+    assert len({str(p) for p in params(points)[:6]}) == 6
+    confirmed = Counter(t.user_attrs["confirms"] for t in points.ledger.read_trials("confirm"))
+    assert confirmed[0] == 2
+    assert len(confirmed) == 2
+
+
 def test_tpe_finds_the_optimum_of_the_closed_form(make):
     points = make(budget={"trials": 60})
     play(points)

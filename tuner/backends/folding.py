@@ -76,12 +76,15 @@ class Folding:
         except ValueError as exc:
             raise TunerError(f"training job {name} is not of this sweep: {exc}") from exc
         seed = self.loaded.sweep.search.seed
+        strategy = request.plan_of(self.loaded, 1).strategy
+        # Only a grid has the default for certain; elsewhere a job of our own runs it.
+        is_default = strategy == "Grid" and self.points.is_default(point)
         return self.ledger.start_job(
             point,
             self.points.space.distributions(),
             {
                 "purpose": "search",
-                "chosen_by": request.CHOSEN_BY[request.plan_of(self.loaded, 1).strategy],
+                "chosen_by": "default" if is_default else request.CHOSEN_BY[strategy],
                 "seed": seed,
                 "arguments": self.loaded.arguments(point, seed),
                 "training_job": name,
