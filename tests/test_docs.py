@@ -26,6 +26,9 @@ SHORT = [
     "fixed.max_length=16",
 ]
 
+LIKE_MRPC = re.compile(r"tuner run sweeps/(cola|choices)\.yaml")
+"""Sweeps that differ from MRPC's by their file alone: `make test-slow` runs them"""
+
 
 def blocks(language):
     found = []
@@ -107,7 +110,11 @@ def aws_place(place, tiny_bert):
         yield run
 
 
-@pytest.mark.parametrize("command", commands())
+def marked(command):
+    return pytest.param(command, marks=pytest.mark.slow) if LIKE_MRPC.search(command) else command
+
+
+@pytest.mark.parametrize("command", [marked(command) for command in commands()])
 def test_documented_command_works(command, place, request):
     words = shlex.split(command)
     if is_of_aws(words):

@@ -136,7 +136,10 @@ def test_it_is_measured_told_kept_and_not_measured_again(path, tuner, tmp_path):
     assert "trial   2 finished" in again.stdout
 
 
-def test_what_cannot_be_measured_is_said_and_the_trials_tell_why(path, tuner, tmp_path):
+def test_what_cannot_be_measured_is_said_and_the_trials_tell_why(
+    path, tuner, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")  # one that torch will not find
     text = path.read_text().replace("max_length: 48", "max_length: 48\n  precision: fp16")
     path.write_text(text)
     done = tuner("run", path, "--out", tmp_path / "run")
