@@ -182,8 +182,8 @@ def trial_counts(loaded: LoadedSweep, points: Points, backend: str = "local") ->
         parts = [f"{amt} by AMT's {request.plan_of(loaded, total).strategy} search"]
         parts += ["1 default"] if default else []
     elif search.sampler == "grid":
-        has_default = any(points.is_default(point) for point in points.listed)
-        parts.append(f"{total} grid points" + (", the default first" if has_default else ""))
+        first = ", the default first" if points.is_default(points.listed[0]) else ""
+        parts.append(f"{total} grid points{first}")
     elif search.sampler == "one_at_a_time":
         parts.append(f"1 default + {total - 1} with one change each")
     else:

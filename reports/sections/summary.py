@@ -65,7 +65,8 @@ def _against_default(
             else "the default's own search run"
         )
         text = (
-            f"Over the runs that no score had picked (the fresh seeds, and {searched}) it {verdict}: winner minus default is {gap(vars(away))}, a {away.level:.0%} interval"
+            f"Over the runs that no score had picked (the fresh seeds, and {searched}) it {verdict}: "
+            f"winner minus default is {gap(vars(away))}, a {away.level:.0%} interval"
             + (f" since it is the best of {winner.compared} there." if winner.compared > 2 else ".")
         )
         return [(text, "winner")]
