@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import PATIENCE
 from tests.browser import browser, opened  # noqa: F401 (fixtures for all tests)
 from tests.postgres import postgres  # noqa: F401
 
@@ -111,7 +112,7 @@ def tuner_process() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "tuner.cli", *map(str, words)],
-            capture_output=True, text=True, timeout=240, check=False,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
             env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "160"}, **options,
         )  # fmt: skip
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import PATIENCE
+
 
 class Postgres:
     """A server on a free port of this machine; `url` is its database."""
@@ -65,7 +67,7 @@ class Postgres:
             [*as_user, self.programs / program, *map(str, words)],
             # Not a pipe: the server would hold it open.
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
-            timeout=60, check=False, cwd="/",
+            timeout=PATIENCE, check=False, cwd="/",
         )  # fmt: skip
         assert done.returncode == 0, f"{program} {words}: see {self.folder / 'log'}"
 

@@ -16,15 +16,17 @@ import time
 
 from train_script.config import parse_arguments
 from train_script.contract import StopRequest
+from train_script.imports import kept_for_good
 from train_script.prepared import splits_of
 from train_script.train import guarded
 
 
 def run(arguments: list[str]) -> None:
     """Trains until it is killed."""
-    import torch
+    with kept_for_good():
+        import torch
 
-    from train_script.fit import Fit
+        from train_script.fit import Fit
 
     config = parse_arguments(arguments)
     fit = Fit(config, splits_of(config), StopRequest())

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from train_script.contract import OF_TRIAL, STOPPED, Clock
+from train_script.imports import kept_for_good
 
 PDEATHSIG = 1
 ENVIRONMENT_START = 50
@@ -75,7 +76,8 @@ class Server:
         except LEFT_OR_NONE_OF_OURS:
             client.close()
             return
-        warm(asked)
+        with kept_for_good():
+            warm(asked)
         own = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -218,11 +220,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us
     server = Server(socket.socket(fileno=int(sys.argv[1])))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads do not survive a fork
-    import torch
+    with kept_for_good():
+        import torch
 
-    import train_script.fit  # noqa: F401 (for the runs)
-    from train_script.kept import Keeping
-    from train_script.model import quiet_libraries
+        import train_script.fit  # noqa: F401 (for the runs)
+        from train_script.kept import Keeping
+        from train_script.model import quiet_libraries
 
     torch.set_num_threads(1)
     quiet_libraries()

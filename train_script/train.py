@@ -17,6 +17,7 @@ from collections.abc import Callable
 from train_script.config import TrainConfig, parse_arguments
 from train_script.contract import STOPPED, Stopped, StopRequest, emit, say
 from train_script.errors import ScriptError
+from train_script.imports import kept_for_good
 from train_script.prepared import splits_of
 from train_script.pretrained import locate_model
 
@@ -29,7 +30,8 @@ def run(config: TrainConfig) -> None:
     stop = StopRequest().listen()
     splits = splits_of(config)
     locate_model(config.model)  # before seconds of imports: it may be a typing error
-    from train_script.fit import Fit
+    with kept_for_good():
+        from train_script.fit import Fit
 
     result = Fit(config, splits, stop).run()
     if result is not None:  # in all but the first of several processes

@@ -6,6 +6,7 @@ import shutil
 import pytest
 from optuna.trial import TrialState
 
+from tests import PATIENCE
 from tests.aws.conftest import jobs_once, wait_for
 from tests.conftest import TOY
 from tests.emulator.service import Refused
@@ -20,9 +21,9 @@ def test_orchestrator_killed_in_the_middle_goes_on_with_the_same_job(
     aws_sweep, emulator, tmp_path, tuner, started
 ):
     path = aws_sweep(
-        fixed={"sleep": 0.3}, budget={"trials": 5, "parallel": 2}, confirm={"top": 1, "seeds": 1}
+        fixed={"sleep": 0.3}, budget={"trials": 3, "parallel": 2}, confirm={"top": 1, "seeds": 1}
     )
-    for moment in ("started in", "trial   1 started", "finished", "[default]", "[confirmation]"):
+    for moment in ("started in", "trial   1 started", "[default]", "[confirmation]"):
         process = started(path, tmp_path / "run")
         wait_for(process, moment)
         process.kill()
@@ -31,7 +32,7 @@ def test_orchestrator_killed_in_the_middle_goes_on_with_the_same_job(
     done = tuner("run", path, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
-    assert len(jobs_once(ledger, emulator)) == 7
+    assert len(jobs_once(ledger, emulator)) == 5
     assert emulator.count("CreateHyperParameterTuningJob") == 1
     assert emulator.count("CreateTrainingJob") == 3
 
@@ -89,14 +90,14 @@ def test_ctrl_c_leaves_the_job_and_stop_ends_it_and_run_goes_on(
     process = started(path, tmp_path / "run")
     wait_for(process, "trial   1 started")
     process.send_signal(2)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "go on in AWS and cost money" in said
     (job,) = emulator.service.tuning.values()
     assert job.status == "InProgress"
     stopped = tuner("stop", tmp_path / "run")
     assert f"stopping {job.job_name}" in stopped.stdout
-    job.join(timeout=20)
+    job.join(timeout=PATIENCE)
     assert job.status == "Stopped"
     assert "nothing runs on AWS" in tuner("stop", tmp_path / "run").stdout
     done = tuner("run", path, "--out", tmp_path / "run", "--set", "fixed.sleep=1.0")
@@ -118,7 +119,7 @@ def test_stop_while_followed_ends_the_sweep_and_starts_nothing_more(
     process = started(path, tmp_path / "run")
     wait_for(process, "trial   1 started")
     assert "folds in what is done, and ends" in tuner("stop", tmp_path / "run").stdout
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143, said
     ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
     assert {t.user_attrs["outcome"] for t in ledger.read_trials()} == {"interrupted"}
@@ -141,7 +142,7 @@ def test_second_launch_from_another_machine_finds_the_running_job(
     other = tuner("run", tmp_path / "two" / "sweep.yaml", "--out", tmp_path / "two" / "run")
     assert other.returncode == 0, other.stderr
     assert "is there already" in other.stdout
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert emulator.count("CreateHyperParameterTuningJob") == 1
     scores = [
@@ -196,7 +197,7 @@ def test_stopped_default_is_run_again_and_the_sweep_ends(
     process = started(path, tmp_path / "run")
     wait_for(process, "[default]")
     assert "folds in what is done, and ends" in tuner("stop", tmp_path / "run").stdout
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     done = tuner("run", path, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -245,7 +246,7 @@ def test_larger_budget_counts_while_the_job_still_runs(
     process = started(aws_sweep(budget=QUICK, **blocks), tmp_path / "run")
     wait_for(process, "trial   1 started")
     process.send_signal(2)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     larger = aws_sweep(budget={"trials": 3, "parallel": 2}, **blocks)
     done = tuner("run", larger, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr

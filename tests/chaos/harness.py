@@ -22,6 +22,8 @@ import optuna
 import psutil
 import yaml
 
+from tests import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGETS = ("orchestrator", "trial", "both")
 PASSING = (
@@ -88,7 +90,7 @@ def run_whole(sweep: Path, out: Path) -> float:
     """Runs a sweep to its end; its seconds."""
     began = time.monotonic()
     process = start(sweep, out)
-    if process.wait(timeout=600) != 0:
+    if process.wait(timeout=PATIENCE) != 0:
         raise RuntimeError((out.parent / f"{out.name}.log").read_text()[-2000:])
     return time.monotonic() - began
 
@@ -117,9 +119,9 @@ def kill_at(sweep: Path, out: Path, target: str, after: float) -> str:
                 trial.kill()
                 hit.append("trial")
     if target == "trial":
-        process.wait(timeout=600)
+        process.wait(timeout=PATIENCE)
         return " and ".join(hit) or "nothing: no trial ran"
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE)
     return " and ".join(hit)
 
 

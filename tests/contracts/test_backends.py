@@ -9,6 +9,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from tests import PATIENCE
 from tests.conftest import TOY
 from tuner.backends import BACKENDS, Outcome, launching
 from tuner.errors import SweepFailed
@@ -208,7 +209,9 @@ def test_pruner_none_lets_every_trial_finish(run_sweep):
 
 
 def test_winner_and_default_are_confirmed_on_fresh_seeds(run_sweep):
-    _, ledger = run_sweep(confirm={"top": 1, "seeds": 2}, fixed={"noise": 0.1})
+    _, ledger = run_sweep(
+        confirm={"top": 1, "seeds": 2}, fixed={"noise": 0.1}, budget={"trials": 3, "parallel": 2}
+    )
     confirmed = ledger.read_trials("confirm")
     default = next(t.number for t in ledger.read_trials() if t.user_attrs["chosen_by"] == "default")
     best = next(t.number for t in ledger.best_first() if t.number != default)
@@ -253,12 +256,12 @@ def test_stopped_sweep_leaves_no_process_and_goes_on_later(tuner, write_sweep, t
     )  # fmt: skip
     while "25%" not in process.stdout.readline():
         pass
-    until = time.monotonic() + 3  # the second may start a little later
+    until = time.monotonic() + PATIENCE  # the second may start a little later
     while len(children := psutil.Process(process.pid).children()) < 2:
         assert time.monotonic() < until
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "goes on" in output
     assert not any(child.is_running() for child in children)

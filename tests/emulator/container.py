@@ -139,7 +139,8 @@ class Container:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-            "PIP_NO_INDEX": "1",  # all that requirements.txt names is here already
+            "PIP_NO_INDEX": "1",  # all that requirements.txt names is here already,
+            "PIP_NO_DEPS": "1",  # and what those need: to look it up takes longer than a trial
             **own,
         }
 

@@ -38,6 +38,7 @@ class Emulator:
             "127.0.0.1", 0, self._app, threaded=True, request_handler=_Silent
         )
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._making, self._clients = threading.Lock(), dict[str, Any]()
         self.service = Service(Path(self._folder.name), self.client)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
@@ -82,10 +83,13 @@ class Emulator:
 
     def client(self, service: str) -> Any:
         """A boto3 client of this endpoint; its requests are counted as well."""
-        return boto3.Session().client(
-            service, region_name=REGION, endpoint_url=self.url,
-            aws_access_key_id="testing", aws_secret_access_key="testing",
-        )  # fmt: skip
+        with self._making:  # a client may be used by many threads; to make one takes half a second
+            if service not in self._clients:
+                self._clients[service] = boto3.Session().client(
+                    service, region_name=REGION, endpoint_url=self.url,
+                    aws_access_key_id="testing", aws_secret_access_key="testing",
+                )  # fmt: skip
+            return self._clients[service]
 
     def fire(self, schedule: str) -> str:
         """What EventBridge does at a slot of a schedule: it sends the payload; the firing's number."""

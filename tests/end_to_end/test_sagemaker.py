@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from reports.wording import dollars
+from tests import PATIENCE
 from tests.browser import through
 from tests.conftest import ROOT
 from tests.emulator import Emulator
@@ -34,7 +35,7 @@ def run(folder, *command, **environment):
     """A command in the folder, with one thread, so that sums are added in one order."""
     return subprocess.run(
         [sys.executable, *map(str, command)], cwd=folder, capture_output=True, text=True,
-        timeout=280, check=False,
+        timeout=PATIENCE, check=False,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
     )  # fmt: skip
 
@@ -48,7 +49,7 @@ def on_aws(tiny_bert, tmp_path_factory):
             patch.setenv(name, value)
         done = run(
             folder, "-m", "tuner.cli", "run", ROOT / "sweeps/demo.yaml", "--backend", "sagemaker",
-            *words(tiny_bert, "budget.trials=5"),
+            *words(tiny_bert, "budget.trials=3"),
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         yield folder, emulator
@@ -63,8 +64,8 @@ def ledger(on_aws):
 def test_sweep_trains_in_real_training_jobs_two_at_a_time(on_aws, ledger):
     _, emulator = on_aws
     (tuning_job,) = emulator.service.tuning.values()
-    assert len(tuning_job.jobs) == 4
-    assert len(emulator.service.training) == 7  # the default, and two confirmations
+    assert len(tuning_job.jobs) == 2
+    assert len(emulator.service.training) == 5  # the default, and two confirmations
     moments = [(j.created, 1) for j in tuning_job.jobs] + [(j.ended, -1) for j in tuning_job.jobs]
     running = peak = 0
     for _, change in sorted(moments):
@@ -84,11 +85,11 @@ def test_report_tells_of_the_trials_of_aws(on_aws, ledger):
     folder, _ = on_aws
     result = json.loads((folder / "runs/demo/report.json").read_text())
     trials = result["sections"]["trials"]["trials"]
-    assert len(trials) == len(ledger.read_trials()) == 7
+    assert len(trials) == len(ledger.read_trials()) == 5
     assert result["sections"]["winner"]["winner"]["confirmed"]
     assert all(len(t["curve"]) >= 1 for t in trials)
     aws = result["sections"]["provenance"]["aws"]
-    assert aws["training_jobs"] == aws["priced"] == 7
+    assert aws["training_jobs"] == aws["priced"] == 5
     billed = sum(t.user_attrs["billable_seconds"] for t in ledger.read_trials())
     assert aws["billable_seconds"] == billed
     assert aws["cost_usd"] == pytest.approx(billed / 1000, abs=1e-5)

@@ -12,6 +12,7 @@ import httpx
 import optuna
 import pytest
 
+from tests import PATIENCE
 from tests.conftest import ROOT
 
 SWEEP = """\
@@ -42,7 +43,7 @@ def swept(tiny_bert, tmp_path_factory):
     (folder / "tiny.yaml").write_text(SWEEP.format(model=tiny_bert))
     done = subprocess.run(
         [sys.executable, "-m", "tuner.cli", "run", "tiny.yaml"], cwd=folder, capture_output=True,
-        text=True, timeout=280, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        text=True, timeout=PATIENCE, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -124,7 +125,7 @@ def test_ledger_opens_in_optuna_dashboard(swept):
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 found = httpx.get(f"http://127.0.0.1:{port}/api/studies", timeout=5).json()

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests import PATIENCE
 from tests.conftest import ROOT
 
 COMMIT = "0" * 39 + "1"
@@ -70,13 +71,26 @@ def hub(tiny_bert):
     thread.join()
 
 
+LOCATE = (
+    "import sys; from train_script.pretrained import locate_model; print(locate_model(sys.argv[1]))"
+)
+
+
 def train(model, address, tmp_path):
+    return run(
+        [str(ROOT / "train_script" / "train.py"), "--task", "demo", "--model", model,
+         "--train_limit", "32", "--epochs", "1", "--max_length", "32"],
+        address, tmp_path,
+    )  # fmt: skip
+
+
+def run(words, address, tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     environment |= {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "cache"), "SM_NUM_GPUS": "0"}
+    environment["PYTHONPATH"] = str(ROOT)
     return subprocess.run(
-        [sys.executable, str(ROOT / "train_script" / "train.py"), "--task", "demo", "--model", model,
-         "--train_limit", "32", "--epochs", "1", "--max_length", "32"],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, *words], env=environment, capture_output=True, text=True,
+        timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 
@@ -87,8 +101,9 @@ def test_model_by_hub_name_is_downloaded_once_and_trains(hub, tmp_path):
     assert json.loads(done.stdout.splitlines()[-1])["final"] is True
     assert any("model.safetensors" in path for path in asked)
     asked.clear()
-    again = train("someone/tiny", "http://127.0.0.1:9", tmp_path)  # now from the cache, hub gone
+    again = run(["-c", LOCATE, "someone/tiny"], "http://127.0.0.1:9", tmp_path)  # the hub is gone
     assert again.returncode == 0, again.stderr
+    assert str(tmp_path / "cache") in again.stdout
     assert not asked
 
 

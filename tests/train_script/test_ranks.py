@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests import PATIENCE
 from tests.conftest import ROOT
 
 SCRIPT = ROOT / "train_script/train.py"
@@ -29,7 +30,7 @@ def train(tiny_bert, folder, *words, launcher=(sys.executable,)):
     """The evaluations and the last line."""
     command, environment = command_of(tiny_bert, folder, *words, launcher=launcher)
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=200, check=False, env=environment
+        command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -50,6 +51,7 @@ def test_two_processes_give_the_numbers_of_one(tiny_bert, tmp_path, weights):
     assert (tmp_path / "together/model/model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_several_processes_go_on_to_the_same_numbers(tiny_bert, tmp_path):
     """Each with the dropout that it would have drawn; killed when the second of four evaluations was said."""
     words = ("--evaluations", "4", "--epochs", "4")

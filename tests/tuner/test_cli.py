@@ -11,6 +11,7 @@ from importlib.metadata import version
 import pytest
 import torch
 
+from tests import PATIENCE
 from tests.conftest import ROOT, TOY
 from train_script.errors import did_you_mean
 
@@ -180,7 +181,7 @@ def test_second_run_is_refused_and_stop_ends_the_first(tuner, write_sweep, tmp_p
     assert f"is being run by process {first.pid}" in error(tuner("run", path))
     assert f"running: process {first.pid}" in tuner("status", "toy").stdout
     assert f"stopped process {first.pid}" in tuner("stop", "toy").stdout
-    first.communicate(timeout=30)
+    first.communicate(timeout=PATIENCE)
     assert first.returncode == 143
     assert "is not running" in tuner("stop", "toy").stdout
 
@@ -228,7 +229,7 @@ def test_reader_that_leaves_does_not_end_the_sweep(write_sweep, tmp_path):
     command = f"{sys.executable} -m tuner.cli run {path} | head -1"
     subprocess.run(command, shell=True, check=True, capture_output=True,
                    env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     result = tmp_path / "runs/toy/report.json"
     while not result.exists():
         assert time.monotonic() < deadline
@@ -257,7 +258,7 @@ def test_live_table_on_a_terminal(write_sweep):
         if not part:
             break
         shown += part
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     text = shown.decode()
     assert "3 of 3 trials done" in text
     assert "chosen by" in text

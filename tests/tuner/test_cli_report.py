@@ -12,6 +12,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
+from tests import PATIENCE
 from tests.conftest import ROOT
 from tests.tuner.test_cli import error
 
@@ -102,8 +103,8 @@ def test_a_running_sweep_is_watched_until_it_ends(write_sweep, tuner):
         assert watch.poll() is None
         time.sleep(0.1)
     assert "This sweep is still running" in page.read_text()
-    sweep.communicate(timeout=120)
-    out, _ = watch.communicate(timeout=120)
+    sweep.communicate(timeout=PATIENCE)
+    out, _ = watch.communicate(timeout=PATIENCE)
     assert "the sweep is over" in out
     assert "This sweep is still running" not in page.read_text()
     assert tuner("report", "--check", "runs/toy/report.json").returncode == 0

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests import PATIENCE
 from tests.conftest import ROOT
 from tuner.cli_schedule import _Files
 from tuner.ledger import Ledger
@@ -29,7 +30,7 @@ def weekly(write_sweep):
             name="weekly",
             **{
                 "fixed": {"noise": 0.05}, "search": {"pruner": "none"},
-                "confirm": {"top": 1, "seeds": 2}, "budget": {"trials": 10, "parallel": 2},
+                "confirm": {"top": 1, "seeds": 2}, "budget": {"trials": 6, "parallel": 2},
                 "schedule": {"cron": "0 6 * * MON", "timezone": "Europe/Berlin"},
             } | blocks,
         )  # fmt: skip
@@ -54,9 +55,9 @@ def test_slots_run_once_start_warm_are_compared_and_told(
     assert (again.returncode, again.stdout) == (0, f"slot {SLOTS[0]} of weekly: done: first\n")
     second = tuner("schedule", "once", path, "--slot", SLOTS[1])
     assert second.returncode == 0, second.stderr + second.stdout
-    assert f"starts from what the 10 trials of runs/weekly-slots/{SLOTS[0]} found" in second.stdout
+    assert f"starts from what the 6 trials of runs/weekly-slots/{SLOTS[0]} found" in second.stdout
     before, now = (trials_of(tmp_path, slot) for slot in SLOTS[:2])
-    assert len(before) == len(now) == 14
+    assert len(before) == len(now) == 10
     assert now[1].user_attrs["chosen_by"] == "last winner"
     summary = json.loads((tmp_path / f"runs/weekly-slots/{SLOTS[1]}/summary.json").read_text())
     assert summary["verdict"] == "same"
@@ -112,7 +113,7 @@ def test_a_slot_that_a_person_stopped_waits_for_a_person(weekly, tuner, tmp_path
     while "25%" not in (line := process.stdout.readline()):
         assert line
     assert tuner("stop", tmp_path / "runs/weekly-slots" / SLOTS[0]).returncode == 0
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert "failed: stopped; `once` goes on with it" in tuner("schedule", "list", tmp_path).stdout
     again = tuner("schedule", "once", path, "--slot", SLOTS[0])
@@ -164,7 +165,7 @@ def test_a_server_runs_what_is_due_and_the_next_one_goes_on_with_it(weekly, tune
         assert line, said
         said += line
     server.send_signal(signal.SIGTERM)
-    said += server.communicate(timeout=60)[0]
+    said += server.communicate(timeout=PATIENCE)[0]
     assert server.returncode == 143, said
     assert "other.yaml is left out" in said
     states = {as_text(e.slot): e.state for e in book.entries()}
@@ -178,7 +179,7 @@ def test_a_server_runs_what_is_due_and_the_next_one_goes_on_with_it(weekly, tune
         assert line, said
         said += line
     server.send_signal(signal.SIGINT)
-    server.communicate(timeout=60)
+    server.communicate(timeout=PATIENCE)
     assert server.returncode == 130
     assert {as_text(e.slot): e.state for e in book.entries()}[running[0]] == "done"
     book.close()

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from tests import PATIENCE
 from tests.tuner.test_misfortunes import start, until
 from tuner.ledger import Ledger
 
@@ -85,7 +86,7 @@ def test_a_killed_sweep_is_told_with_what_would_go_on(write_sweep, tmp_path, tun
     assert f"process {process.pid} is at work" in said.stdout
     assert f"trial 0 runs under process {process.pid}" in said.stdout
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     said = tuner("doctor", tmp_path / "run")
     assert "trial 0 was cut off (its checkpoint); `tuner run` with the sweep goes on" in said.stdout
     before = Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()

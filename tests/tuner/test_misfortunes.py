@@ -16,6 +16,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
+from tests import PATIENCE
 from tests.conftest import ROOT
 from tuner.backends import Outcome
 from tuner.backends import local as local_backend
@@ -75,7 +76,7 @@ def little_memory():
         # Only root may make one, and a container may forbid it even to root.
         pytest.skip("no control group can be made here")
     yield group / "cgroup.procs"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
             group.rmdir()
@@ -135,7 +136,7 @@ def test_a_run_folder_that_is_deleted_ends_the_sweep_with_a_sentence(write_sweep
     process = start(path, tmp_path / "run")
     until(process, "25%")
     shutil.rmtree(tmp_path / "run")
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "is lost to this process" in said
     assert "Traceback" not in said
@@ -148,7 +149,7 @@ def test_trial_folders_that_are_deleted_cost_their_checkpoints_only(write_sweep,
     process = start(path, tmp_path / "run")
     until(process, "50%")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     shutil.rmtree(tmp_path / "run/trials")
     done = tuner("run", path, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
@@ -211,7 +212,7 @@ def test_a_trial_that_eats_the_memory_is_killed_by_the_system_and_the_sweep_goes
         search={"sampler": "grid"},
     )  # fmt: skip
     process = start(path, tmp_path / "run", group=little_memory)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     assert "was killed from outside (often the system's answer to memory running out)" in said
     by_mode = {
@@ -234,7 +235,7 @@ def test_a_trial_killed_from_outside_goes_on_twice_and_then_has_failed(sweep_of)
 
 def test_a_child_in_a_session_of_its_own_does_not_outlive_its_trial(sweep_of):
     sweep_of(fixed={"mode": "daemon"}, budget={"trials": 1})
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "601"]]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -352,7 +353,7 @@ def test_what_a_ledger_says_to_run_is_not_run(write_sweep, tmp_path, tuner):
     process = start(path, tmp_path / "run")
     until(process, "25%")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
     (trial,) = ledger.in_flight()
     harm = ["--rate", "0.5", "; touch harm", "../../harm"]
@@ -374,7 +375,7 @@ def test_a_second_signal_ends_at_once_and_says_so(write_sweep, tmp_path):
     until(process, "waiting for 1 running trial(s) to save")
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert time.monotonic() - began < 25, "neither the trial's minute nor the 30 s to save"
 
@@ -388,7 +389,7 @@ def test_ctrl_c_is_heard_while_another_worker_has_the_turn(write_sweep, tmp_path
         until(process, "to search")
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "trial   0" not in said
 
@@ -399,7 +400,7 @@ def test_what_a_dead_tuner_left_running_is_ended_also_at_a_cap(write_sweep, tmp_
     until(process, "started")
     time.sleep(1.0)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     place = str(tmp_path / "run/trials/0000/checkpoint")
     assert processes_of(place)
     done = tuner("run", path, "--out", tmp_path / "run", "--set", "budget.hours=0.000001")
@@ -410,7 +411,7 @@ def test_what_a_dead_tuner_left_running_is_ended_also_at_a_cap(write_sweep, tmp_
     until(process, "started")
     time.sleep(1.0)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE)
     again = start(path, tmp_path / "run")
     until(again, "it is ended first")
     time.sleep(0.5)
@@ -445,7 +446,7 @@ def test_two_run_folders_on_one_database_file_run_each_trial_once(write_sweep, t
         search={"pruner": "none"},
     )  # fmt: skip
     both = [start(path, tmp_path / name) for name in ("one", "two")]
-    said = [process.communicate(timeout=120)[0] for process in both]
+    said = [process.communicate(timeout=PATIENCE)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     trials = Ledger.load(f"sqlite:///{tmp_path}/shared.db").read_trials()
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 8
@@ -461,7 +462,7 @@ def test_a_second_run_is_refused_with_the_way_to_help(write_sweep, tmp_path, tun
     assert "tuner worker" in second.stderr
     helper = tuner("worker", tmp_path / "run")
     assert helper.returncode == 0, helper.stderr
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     trials = Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
     assert [t.state for t in trials] == [TrialState.COMPLETE] * 5
     assert len({t.user_attrs["worker"] for t in trials}) == 2
@@ -482,6 +483,6 @@ def test_stop_ends_every_worker_of_this_machine(write_sweep, tmp_path, tuner):
     assert str(helper.pid) in stopped.stdout
     for process in (first, helper):
         with suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=30)
+            process.communicate(timeout=PATIENCE)
         assert process.returncode == 143
     assert json.loads((tmp_path / "run/report.json").read_text())

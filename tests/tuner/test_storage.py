@@ -13,6 +13,7 @@ import pytest
 from optuna.storages import RDBStorage, _CachedStorage
 from sqlalchemy import event
 
+from tests import PATIENCE
 from tests.conftest import ROOT
 from tuner.errors import LedgerAway, LedgerLost, RunFolderError
 from tuner.ledger import Ledger
@@ -162,7 +163,7 @@ def test_workers_that_begin_at_the_same_moment_make_one_ledger(tmp_path):
         )
         for _ in range(4)
     ]
-    said = [process.communicate(timeout=120)[1] for process in made]
+    said = [process.communicate(timeout=PATIENCE)[1] for process in made]
     assert [process.returncode for process in made] == [0] * 4, said
 
 

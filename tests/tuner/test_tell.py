@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from tests import PATIENCE
 from tuner.schedule.tell import TRIES, tell
 from tuner.sweep_file import Email, Tell
 
@@ -145,7 +146,7 @@ def test_a_server_that_cannot_show_who_it_is_gets_no_password(mail_server, monke
     monkeypatch.setenv("MAIL_PASSWORD", "hidden-word")
     to = mail(mail_server, user="me", password="$MAIL_PASSWORD")
     (fault,) = told(email=to.model_copy(update={"server": "127.0.0.1:465"}))
-    thread.join(timeout=10)
+    thread.join(timeout=PATIENCE)
     listener.close()
     assert fault == "the mail server 127.0.0.1:465 was not told: its certificate is not valid"
     assert handshakes != ["accepted"]

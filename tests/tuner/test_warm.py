@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from tests import PATIENCE
 from tests.conftest import ROOT
 from tuner.processes import TrialProcess, processes_of
 from tuner.warm import MOST_STARTS, WarmServer
@@ -54,14 +55,14 @@ LONG = ("--epochs", "400", "--evaluations", "40")
 
 def until_evaluated(begin, count=1):
     for _ in range(count):
-        event = begin.events.get(timeout=60)
+        event = begin.events.get(timeout=PATIENCE)
         assert event.line is not None, event
 
 
 def ended(begin):
     """The exit status, and the lines before it."""
     lines = []
-    while (event := begin.events.get(timeout=60)).line is not None:
+    while (event := begin.events.get(timeout=PATIENCE)).line is not None:
         lines.append(json.loads(event.line))
     return event.exit_status, lines
 
@@ -101,7 +102,7 @@ def test_a_killed_trial_is_gone_whole_and_others_go_on(begin, tmp_path):
     here = processes_of(str(tmp_path / "trial0/checkpoint"))
     assert len(here) == 2, "who stands for the run, and the run"
     killed.kill()
-    while begin.events.get(timeout=60).exit_status is None:
+    while begin.events.get(timeout=PATIENCE).exit_status is None:
         pass
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in here)
     until_evaluated(begin)
@@ -130,7 +131,7 @@ def test_without_its_server_a_trial_saves_and_is_taken_for_killed(begin, server,
     assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in here)
     assert "stopped by SIGTERM after step" in trial.stderr_tail[-1]
     begin(0, *LONG)  # a new server, the old checkpoint
-    event = begin.events.get(timeout=60)
+    event = begin.events.get(timeout=PATIENCE)
     assert json.loads(event.line)["fraction"] == 1 / 40
     assert server.starts == 1
 

@@ -7,6 +7,7 @@ import time
 import optuna
 import pytest
 
+from tests import PATIENCE
 from tuner import workers
 from tuner.ledger import Ledger
 from tuner.workers import PREFIX, Workers, at_work_here, started_at
@@ -46,7 +47,7 @@ def test_a_worker_elsewhere_is_gone_when_its_counter_has_stood_still(ledger):
         ledger.set(PREFIX + "far", record | {"beat": beat})
         time.sleep(0.09)
         assert not mine.gone("far")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while not mine.gone("far"):
         time.sleep(0.05)
         assert time.monotonic() < deadline
