@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests import PATIENCE
+
+expect.set_options(timeout=PATIENCE * 1000)
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -30,6 +33,7 @@ def opened(browser) -> Iterator[Callable[..., Page]]:
 
     def open_(path: Path, **options: object) -> Page:
         context = browser.new_context(accept_downloads=True, **options)
+        context.set_default_timeout(PATIENCE * 1000)
         contexts.append(context)
         page = context.new_page()
         page.troubles = []

@@ -73,17 +73,20 @@ def storm(
             restarted = True
         if time.monotonic() - began > 540:
             raise TimeoutError(f"after 9 minutes: {exits}; logs in {folder}")
-    study = optuna.load_study(study_name=blocks["name"], storage=driver_url(server.url))
-    states = Counter(t.state.name for t in study.trials)
+    storage = optuna.storages.RDBStorage(driver_url(server.url))
+    trials_there = optuna.load_study(study_name=blocks["name"], storage=storage).trials
+    storage.remove_session()
+    storage.engine.dispose()
+    states = Counter(t.state.name for t in trials_there)
     twice = [
         log.parent.name for log in folder.glob("worker-*/trials/*/work.log")
         if len(log.read_text().split()) > len(set(log.read_text().split())) + 1
     ]  # fmt: skip
     return {
-        "trials": len(study.trials), "states": dict(states), "killed": killed,
+        "trials": len(trials_there), "states": dict(states), "killed": killed,
         "restarted": restarted, "exits": dict(exits), "seconds": time.monotonic() - began,
-        "taken over": sum(t.user_attrs.get("attempts", 1) > 1 for t in study.trials),
-        "workers": len({t.user_attrs["worker"] for t in study.trials}),
+        "taken over": sum(t.user_attrs.get("attempts", 1) > 1 for t in trials_there),
+        "workers": len({t.user_attrs["worker"] for t in trials_there}),
         "finished twice": len(twice),
     }  # fmt: skip
 

@@ -219,7 +219,7 @@ def test_killed_orchestrator_takes_its_trials_with_it(write_sweep):
     children = psutil.Process(process.pid).children()
     process.kill()
     process.communicate()
-    gone, alive = psutil.wait_procs(children, timeout=10)
+    gone, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert len(gone) == 2
     assert not alive
 
@@ -269,7 +269,7 @@ def test_a_terminal_that_lacks_a_character_gets_another_one(write_sweep):
     """`tuner plan` shows an ellipsis and `±`, which Latin-1 and ASCII do not have."""
     done = subprocess.run(
         [sys.executable, "-m", "tuner.cli", "plan", str(write_sweep())],
-        capture_output=True, check=False, timeout=120,
+        capture_output=True, check=False, timeout=PATIENCE,
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
