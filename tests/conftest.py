@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from tests import PATIENCE
 from tests.browser import browser, opened  # noqa: F401 (fixtures for all tests)
 from tests.postgres import postgres  # noqa: F401
 
+settings.register_profile("here", deadline=None)  # an example may have to wait for the machine
+settings.load_profile("here")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a network
 # Tests run beside each other; threads that wait for each other would take most of the time.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -29,6 +29,7 @@ options = parser.parse_args()
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if options.mode == "polite" else 143))
 if options.mode == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    print("deaf", file=sys.stderr, flush=True)
 if options.mode == "parent":
     subprocess.Popen(["sleep", "600"])
 if options.mode == "daemon":  # a child that leaves the process group

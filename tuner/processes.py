@@ -148,7 +148,7 @@ class TrialProcess:
             with suppress(psutil.Error):
                 process.kill()
         until = time.monotonic() + 5.0
-        while any(map(_is_there, left)) and time.monotonic() < until:
+        while any(map(is_there, left)) and time.monotonic() < until:
             time.sleep(0.01)  # whoever goes on with this trial is alone
         for reader in readers:
             reader.join(timeout=5)
@@ -224,7 +224,7 @@ class Leftover:
     @property
     def is_gone(self) -> bool:
         """Whether nothing is left of it; kills what had its time to save."""
-        self.processes = [p for p in self.processes if _is_there(p)]
+        self.processes = [p for p in self.processes if is_there(p)]
         if self.processes and time.monotonic() - self.asked_at > KILL_AFTER_SECONDS:
             self.kill()
         return not self.processes
@@ -236,7 +236,8 @@ class Leftover:
                 process.kill()
 
 
-def _is_there(process: psutil.Process) -> bool:
+def is_there(process: psutil.Process) -> bool:
+    """Whether it runs; what has ended and was not waited for does not."""
     with suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False

@@ -136,9 +136,9 @@ def test_ledger_opens_in_optuna_dashboard(swept):
         study = found["study_summaries"][0]
         assert study["study_name"] == "tiny"
         detail = httpx.get(
-            f"http://127.0.0.1:{port}/api/studies/{study['study_id']}", timeout=5
+            f"http://127.0.0.1:{port}/api/studies/{study['study_id']}", timeout=PATIENCE
         ).json()
         assert len(detail["trials"]) >= 5
     finally:
         dashboard.terminate()
-        dashboard.wait(timeout=10)
+        dashboard.wait(timeout=PATIENCE)

@@ -246,11 +246,7 @@ def test_dark_and_print_follow_the_reader(written, opened):
     assert len(column(page, 1)) == filtered
     for event, fits in (("beforeprint", True), ("afterprint", False)):
         page.evaluate(f"dispatchEvent(new Event('{event}'))")
-        for _ in range(50):
-            if (page.evaluate(WIDEST) <= 660) == fits:
-                break
-            page.wait_for_timeout(100)
-        assert (page.evaluate(WIDEST) <= 660) == fits
+        page.wait_for_function(f"{WIDEST} {'<=' if fits else '>'} 660")
         assert (page.locator("figure details:not([open])").count() == 0) == fits
 
 

@@ -301,7 +301,7 @@ def test_unreachable_hub_is_said_at_once_and_names_the_alias(capsys, monkeypatch
     assert status == 2
     assert "hub cannot be reached" in last
     assert "minilm-l6 needs no network" in last
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30  # retries would take minutes
 
 
 def test_alias_loads_real_weights(capsys):

@@ -86,7 +86,7 @@ def test_one_of_several_objectives_is_chosen_by_its_number(tuner, two_objectives
 
 @pytest.mark.slow
 def test_a_running_sweep_is_watched_until_it_ends(write_sweep, tuner):
-    path = write_sweep(fixed={"sleep": 0.4}, budget={"trials": 8, "parallel": 1})
+    path = write_sweep(fixed={"sleep": 0.4}, budget={"trials": 100, "parallel": 1})
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     sweep = subprocess.Popen(
         [sys.executable, "-m", "tuner.cli", "run", str(path)],
@@ -103,6 +103,7 @@ def test_a_running_sweep_is_watched_until_it_ends(write_sweep, tuner):
         assert watch.poll() is None
         time.sleep(0.1)
     assert "This sweep is still running" in page.read_text()
+    assert tuner("stop", "toy").returncode == 0
     sweep.communicate(timeout=PATIENCE)
     out, _ = watch.communicate(timeout=PATIENCE)
     assert "the sweep is over" in out

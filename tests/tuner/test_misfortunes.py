@@ -85,6 +85,14 @@ def little_memory():
             time.sleep(0.1)
 
 
+def until_deaf(folder, times=1):
+    """Until the toy of trial 0 ignores SIGTERM, for the so manieth time."""
+    log, deadline = folder / "trials/0000/stderr.log", time.monotonic() + PATIENCE
+    while not log.exists() or log.read_text().count("deaf") < times:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def start(path, out, group=None):
     """`tuner run` in the background, its words in a pipe; in a control group where one is given."""
     enter = ["sh", "-c", 'echo $$ > "$0"; exec "$@"', str(group)] if group else []
@@ -177,7 +185,7 @@ def test_a_progress_bar_on_one_line_is_a_sign_of_life(sweep_of):
 
 def test_a_machine_that_was_paused_is_no_trial_that_hangs(sweep_of, monkeypatch):
     """Tuner and trial stand still together, as when a virtual machine is paused."""
-    monkeypatch.setattr(local_backend, "FROZEN_SECONDS", 1.0)
+    monkeypatch.setattr(local_backend, "FROZEN_SECONDS", 2.0)
     paused = []
 
     def tick(self):
@@ -185,12 +193,12 @@ def test_a_machine_that_was_paused_is_no_trial_that_hangs(sweep_of, monkeypatch)
         if children and not paused:
             time.sleep(0.5)
             paused.append([child.suspend() for child in children])
-            time.sleep(2.0)
+            time.sleep(4.0)
             for child in children:
                 child.resume()
 
     monkeypatch.setattr(PlainView, "tick", tick)
-    budget = {"trials": 1, "silent_minutes": 0.025}
+    budget = {"trials": 1, "silent_minutes": 0.05}
     _, ledger = sweep_of(fixed={"sleep": 0.3}, budget=budget)
     assert paused
     assert [t.state for t in ledger.read_trials()] == [TrialState.COMPLETE]
@@ -370,14 +378,16 @@ def test_a_second_signal_ends_at_once_and_says_so(write_sweep, tmp_path):
     path = write_sweep(fixed={"sleep": 15.0, "mode": "deaf"}, budget={"trials": 2, "parallel": 1})
     process = start(path, tmp_path / "run")
     until(process, "started")
-    time.sleep(1.0)
+    until_deaf(tmp_path / "run")
     process.send_signal(signal.SIGTERM)
     until(process, "waiting for 1 running trial(s) to save")
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
+    while processes_of(str(tmp_path / "run/trials/0000/checkpoint")):
+        assert time.monotonic() - began < 25, "neither the trial's minute nor the 30 s to save"
+        time.sleep(0.1)
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
-    assert time.monotonic() - began < 25, "neither the trial's minute nor the 30 s to save"
 
 
 def test_ctrl_c_is_heard_while_another_worker_has_the_turn(write_sweep, tmp_path):
@@ -398,7 +408,7 @@ def test_what_a_dead_tuner_left_running_is_ended_also_at_a_cap(write_sweep, tmp_
     path = write_sweep(fixed={"sleep": 60.0, "mode": "deaf"}, budget={"trials": 1, "parallel": 1})
     process = start(path, tmp_path / "run")
     until(process, "started")
-    time.sleep(1.0)
+    until_deaf(tmp_path / "run")
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
     place = str(tmp_path / "run/trials/0000/checkpoint")
@@ -409,18 +419,19 @@ def test_what_a_dead_tuner_left_running_is_ended_also_at_a_cap(write_sweep, tmp_
     # With time, it is waited for without being deaf oneself.
     process = start(path, tmp_path / "run")
     until(process, "started")
-    time.sleep(1.0)
+    until_deaf(tmp_path / "run", times=2)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
     again = start(path, tmp_path / "run")
     until(again, "it is ended first")
-    time.sleep(0.5)
-    for _ in range(2):
-        again.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    while processes_of(place):
+        assert time.monotonic() - began < 25, "the trial alone would have 30 s to save"
+        if again.poll() is None:
+            again.send_signal(signal.SIGINT)
         time.sleep(0.3)
-    again.communicate(timeout=25)  # the trial alone would have 30 s to save
+    again.communicate(timeout=PATIENCE)
     assert again.returncode == 130
-    assert processes_of(place) == []
 
 
 def test_a_trial_that_was_made_by_a_call_whose_answer_was_lost_is_run(sweep_of, monkeypatch):

@@ -35,7 +35,7 @@ def test_the_cap_holds_whatever_a_trial_does(write_sweep, tmp_path):
     )
     assert outcome is Outcome.OUT_OF_MONEY
     spent = ledger.study.user_attrs["elapsed_seconds"] * DEAR / 3600
-    assert 1.0 < spent < 2.0 + local_backend.POLL_SECONDS + 3  # seconds of a busy machine
+    assert 1.0 < spent < 2.0 + 20  # a busy machine; without the cap it would be a minute
 
 
 @pytest.mark.slow
@@ -51,7 +51,7 @@ def test_a_sweep_overspends_by_less_than_a_poll_interval(seed, write_sweep, tmp_
     assert outcome is Outcome.OUT_OF_MONEY
     spent = ledger.study.user_attrs["elapsed_seconds"] * DEAR / 3600
     # What is beyond the interval is the writing down of two ends on a busy machine.
-    assert spent - usd < local_backend.POLL_SECONDS + 0.5
+    assert spent - usd < local_backend.POLL_SECONDS + 5
     assert spent > 0.5 * usd
 
 
@@ -62,8 +62,10 @@ def test_a_killed_sweep_does_not_get_its_money_back(write_sweep, tmp_path):
     outcome, ledger = spend(write_sweep, tmp_path / "run", 2.0, **blocks)
     assert outcome is Outcome.OUT_OF_MONEY
     assert len(ledger.read_trials()) <= before + 1
-    outcome, ledger = spend(write_sweep, tmp_path / "run", 8.0, **blocks)
-    assert len(ledger.read_trials()) > before + 1
+    blocks["budget"] = {"trials": before + 3, "parallel": 1}
+    outcome, ledger = spend(write_sweep, tmp_path / "run", 100.0, **blocks)
+    assert outcome is Outcome.FINISHED
+    assert len(ledger.read_trials()) == before + 3
 
 
 def test_each_trial_says_its_share_of_what_the_machine_costs(write_sweep, tmp_path):

@@ -168,12 +168,12 @@ def test_how_a_trial_is_computed_can_be_fixed_and_not_searched(load, faults):
 def test_huge_spaces_are_answered_at_once(load, faults):
     import time
 
-    began = time.monotonic()
+    began = time.process_time()
     huge = load(GOOD, "space.epochs={int: [1, 1000]}", "fixed.max_length=16")
     assert huge.default_point()["epochs"] == 3
     text = GOOD.replace("{float: [1e-5, 1.0e-4], scale: log}", "{float: [0.1, 1], step: 1.0e-8}")
     assert "more than budget.trials" in faults(text, "search.sampler=grid")[0]
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 30  # to walk through them would take minutes
 
 
 def test_negative_values_are_words_that_argparse_reads_as_numbers(load):

@@ -7,12 +7,11 @@ import signal
 import sys
 import time
 
-import psutil
 import pytest
 
 from tests import PATIENCE
 from tests.conftest import ROOT
-from tuner.processes import TrialProcess, processes_of
+from tuner.processes import TrialProcess, is_there, processes_of
 from tuner.warm import MOST_STARTS, WarmServer
 
 SCRIPT = ROOT / "train_script/train.py"
@@ -53,10 +52,15 @@ def begin(server, tiny_bert, tmp_path):
 LONG = ("--epochs", "400", "--evaluations", "40")
 
 
-def until_evaluated(begin, count=1):
-    for _ in range(count):
+def until_evaluated(begin, *numbers):
+    """Each of these trials, or any one where none is named."""
+    left = set(numbers)
+    while True:
         event = begin.events.get(timeout=PATIENCE)
         assert event.line is not None, event
+        left.discard(event.number)
+        if not left:
+            break
 
 
 def ended(begin):
@@ -68,16 +72,19 @@ def ended(begin):
 
 
 def test_the_second_trial_starts_in_a_moment_with_its_own_numbers(begin, server, tmp_path):
+    server.close()
+    began = time.monotonic()
     first = begin(0, "--seed", 1)
     assert first.process.args[-1] == "1"
     status, one = ended(begin)
     assert status == 0, first.stderr_tail
+    cold = time.monotonic() - began - one[-1]["train_seconds"] - one[-1]["evaluate_seconds"]
     began = time.monotonic()
     begin(1, "--seed", 2)
     _, two = ended(begin)
-    whole = time.monotonic() - began
-    assert two[-1]["start_seconds"] < 0.5
-    assert whole - two[-1]["train_seconds"] - two[-1]["evaluate_seconds"] < 2
+    warm = time.monotonic() - began - two[-1]["train_seconds"] - two[-1]["evaluate_seconds"]
+    assert two[-1]["start_seconds"] < 0.1 * cold  # 0.1 s to 10 s on a quiet machine
+    assert warm < 0.3 * cold
     assert one[0]["eval_loss"] != two[0]["eval_loss"]
     begin(2, "--seed", 1)
     _, again = ended(begin)
@@ -98,13 +105,13 @@ def test_sigterm_reaches_the_run_which_saves(begin, tmp_path):
 
 def test_a_killed_trial_is_gone_whole_and_others_go_on(begin, tmp_path):
     killed, other = begin(0, *LONG), begin(1, *LONG)
-    until_evaluated(begin, 4)
+    until_evaluated(begin, 0, 1)
     here = processes_of(str(tmp_path / "trial0/checkpoint"))
     assert len(here) == 2, "who stands for the run, and the run"
     killed.kill()
     while begin.events.get(timeout=PATIENCE).exit_status is None:
         pass
-    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in here)
+    assert not any(map(is_there, here))
     until_evaluated(begin)
     assert other.is_running
     other.kill()
@@ -128,7 +135,7 @@ def test_without_its_server_a_trial_saves_and_is_taken_for_killed(begin, server,
     server.process.kill()
     status, _ = ended(begin)
     assert status == -signal.SIGKILL
-    assert not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in here)
+    assert not any(map(is_there, here))
     assert "stopped by SIGTERM after step" in trial.stderr_tail[-1]
     begin(0, *LONG)  # a new server, the old checkpoint
     event = begin.events.get(timeout=PATIENCE)
