@@ -76,8 +76,7 @@ class Server:
         except LEFT_OR_NONE_OF_OURS:
             client.close()
             return
-        with kept_for_good():
-            warm(asked)
+        warm(asked)
         own = os.getpid()
         pid = os.fork()
         if pid == 0:
