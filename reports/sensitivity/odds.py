@@ -19,7 +19,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Odds:
-    """`contenders` by their chance of being best. `optimism` is how much the best observed search
+    """`contenders` by their chance of being best, the likeliest and the winner. `optimism` is how much the best observed search
     score lies above what that configuration really scores, positive meaning too good.
 
     The winner against the default: the chance that it is better, and by how much; None without both.
@@ -48,9 +48,11 @@ def odds(
     sign = 1 if maximize else -1
     best_S = (sign * values_CS).argmax(axis=0)
     chance_C = np.bincount(best_S, minlength=len(trial_C)) / values_CS.shape[1]
-    order = np.lexsort((np.array(trial_C), -sign * np.median(values_CS, axis=1), -chance_C))[:most]
+    order = np.lexsort((np.array(trial_C), -sign * np.median(values_CS, axis=1), -chance_C))
     contenders = [
-        Contender(trial_C[c], float(chance_C[c]), of_draws(values_CS[c], level)) for c in order
+        Contender(trial_C[c], float(chance_C[c]), of_draws(values_CS[c], level))
+        for place, c in enumerate(order)
+        if place < most or c == winner
     ]
     top = int(np.nanargmax(sign * observed_C))
     optimism = of_draws(sign * (observed_C[top] - values_CS[top]), level)

@@ -97,6 +97,22 @@ def test_the_curve_around_the_winner_goes_through_its_score(report):
     assert rate["safe_range"]["low"] <= winner["rate"] <= rate["safe_range"]["high"]
 
 
+def test_a_winner_that_the_model_does_not_favour_is_shown_with_its_chance(report):
+    section = report["winner"]
+    number = section["winner"]["number"]
+    score = {"estimate": 0.9, "low": 0.8, "high": 1.0, "level": 0.9}
+    chances = {number + 1: 0.6, number + 2: 0.3, number: 0.04}
+    contenders = [{"trial": t, "probability_best": p, "score": score} for t, p in chances.items()]
+    odds = section["odds"] | {"contenders": contenders}
+    told = drawn(report | {"winner": section | {"odds": odds}}, "winner")
+    assert any(f"The winner, trial {number}, has 4% there." in s for s in texts(told))
+    (table,) = [t for t in told.tables if "is the best" in t.caption]
+    assert [row[0] for row in table.rows] == list(chances)
+    first = odds | {"contenders": contenders[::-1]}
+    told = drawn(report | {"winner": section | {"odds": first}}, "winner")
+    assert not any("there. It is named by" in s for s in texts(told))
+
+
 def test_an_interaction_is_mapped_where_there_is_one():
     rng = np.random.default_rng(2)
     space = {"a": UNIT, "b": UNIT, "c": UNIT}

@@ -180,6 +180,10 @@ def test_odds_are_the_share_of_functions_in_which_a_configuration_is_best():
     assert down.optimism.estimate == pytest.approx(0.5)
     assert down.beats_default == 1.0
     assert odds(values, [7, 8, 9], np.ones(3), 0, None, True, 0.9).beats_default is None
+    few = odds(values, [7, 8, 9], np.ones(3), 2, None, True, 0.9, most=1)
+    assert [c.trial for c in few.contenders] == [7, 9], (
+        "the likeliest, and the winner wherever it stands"
+    )
 
 
 def test_a_loss_that_ran_away_is_bounded_like_the_worst_and_not_beyond():
