@@ -92,14 +92,9 @@ def shell(command, folder):
         words += ["--train_limit", "32", "--epochs", "1", "--max_length", "16"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(
-        words,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE,
         check=False,
-    )
+    )  # fmt: skip
 
 
 def is_of_aws(words):

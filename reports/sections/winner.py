@@ -145,13 +145,13 @@ def _odds(data: dict[str, Any]) -> list[str]:
             f"best of the configurations that ran ({chance(top['probability_best'])})."
         )
     number = data["winner"]["number"]
-    for own in (c for c in odds["contenders"] if c["trial"] == number):
-        if own not in close and own is not top:
-            by = "fresh seeds" if data["winner"]["confirmed"] else "its score"
-            sentences.append(
-                f"The winner, trial {number}, has {chance(own['probability_best'])} there. It is named by "
-                f"{by} alone; this model also counts what its neighbours scored."
-            )
+    own = next((c for c in odds["contenders"] if c["trial"] == number), None)
+    if own and own not in close:
+        by = "fresh seeds" if data["winner"]["confirmed"] else "its score"
+        sentences.append(
+            f"The winner, trial {number}, has {chance(own['probability_best'])} there. It is named by "
+            f"{by} alone; this model also counts what its neighbours scored."
+        )
     if optimism["estimate"] > 0:
         sentences.append(
             f"The best score that the search saw is probably about {between(optimism)} better than "
