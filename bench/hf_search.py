@@ -19,16 +19,18 @@ def by_optuna(
     import hf_trial
     from transformers import trainer_callback
 
-    trainer = hf_trial.make_trainer(model, train, validation, folder, padding=False)
+    # The search gives each value the type that it finds: of the default, 0, a share would become 0.
+    options = {"warmup_steps": 0.0}
+    trainer = hf_trial.make_trainer(model, train, validation, folder, False, options)
     found: list[dict[str, float]] = []
 
     class Note(trainer_callback.TrainerCallback):
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
-            found.append({"accuracy": metrics["eval_accuracy"]})
+            found.append({"accuracy": metrics["eval_accuracy"], "step": state.global_step})
 
     trainer.add_callback(Note())
     trainer.hyperparameter_search(
-        hp_space=lambda trial: hf_trial.settings(points[trial.number]) | {"seed": points[trial.number]["seed"]},
+        hp_space=lambda trial: hf_trial.settings(points[trial.number]),
         compute_objective=lambda metrics: metrics["eval_accuracy"], direction="maximize",
         n_trials=len(points), backend="optuna",
     )  # fmt: skip
@@ -56,7 +58,7 @@ def by_ray(model: str, train: Path, validation: Path, folder: str, points: list[
         tune.with_resources(objective, {"cpu": 1}), param_space=tune.grid_search(points),
         run_config=tune.RunConfig(storage_path=folder, verbose=0),
     )  # fmt: skip
-    return [{"accuracy": result.metrics["accuracy"]} for result in tuner.fit()]
+    return [{name: r.metrics[name] for name in ("accuracy", "step")} for r in tuner.fit()]
 
 
 if __name__ == "__main__":

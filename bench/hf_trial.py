@@ -24,9 +24,18 @@ MAX_LENGTH = 128
 
 
 def make_trainer(
-    model: str, train: Path, validation: Path, folder: str, padding: str | bool
+    model: str,
+    train: Path,
+    validation: Path,
+    folder: str,
+    padding: str | bool,
+    options: dict[str, Any],
 ) -> Trainer:
-    """A Trainer as its documentation's examples have it; `padding` is the tokenizer's."""
+    """A Trainer as its documentation's examples have it; `padding` is the tokenizer's, `options` are more arguments.
+
+    They have to be known here: a Trainer looks at some of its arguments, such as the batch size, only as
+    it is made.
+    """
     logging.set_verbosity_error()
     tokenizer = AutoTokenizer.from_pretrained(model)
     data = load_dataset("csv", data_files={"train": str(train), "validation": str(validation)})
@@ -39,6 +48,7 @@ def make_trainer(
     arguments = TrainingArguments(
         output_dir=folder, report_to=[], save_strategy="no", eval_strategy="epoch", num_train_epochs=1,
         per_device_eval_batch_size=64, disable_tqdm=True, use_cpu=True, logging_strategy="no",
+        **options,
     )  # fmt: skip
     return Trainer(
         model_init=lambda: AutoModelForSequenceClassification.from_pretrained(model, num_labels=2),
@@ -51,9 +61,11 @@ def make_trainer(
 def settings(point: dict[str, Any]) -> dict[str, Any]:
     """A configuration in the words of TrainingArguments."""
     return {
-        "learning_rate": point["learning_rate"], "warmup_ratio": point["warmup_ratio"],
+        "learning_rate": point["learning_rate"],
+        "warmup_steps": point["warmup_ratio"],  # below 1 it is a share of all steps
         "per_device_train_batch_size": point["batch_size"],
-    }  # fmt: skip
+        "seed": point["seed"],
+    }
 
 
 def run(
@@ -64,16 +76,14 @@ def run(
     folder: str,
     padding: str | bool,
 ) -> dict[str, float]:
-    """One training: its accuracy, and the seconds in its loop."""
-    trainer = make_trainer(model, train, validation, folder, padding)
-    for name, value in settings(point).items():
-        setattr(trainer.args, name, value)
-    trainer.args.seed = point["seed"]
+    """One training: its accuracy, its steps, and the seconds in its loop."""
+    trainer = make_trainer(model, train, validation, folder, padding, settings(point))
     done = trainer.train()
     scores = [entry for entry in trainer.state.log_history if "eval_accuracy" in entry]
     evaluated = sum(entry["eval_runtime"] for entry in scores)
     return {
         "accuracy": scores[-1]["eval_accuracy"],
+        "step": trainer.state.global_step,
         "train_seconds": done.metrics["train_runtime"] - evaluated,
     }
 

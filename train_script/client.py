@@ -31,7 +31,7 @@ def main() -> None:
     _, address, script, *arguments = sys.argv
     words = {
         "script": os.path.basename(script), "arguments": arguments,
-        "environment": dict(os.environ), "folder": os.getcwd(),
+        "environment": dict(os.environ), "folder": os.getcwd(), "began": time.monotonic(),
     }  # fmt: skip
     message = json.dumps(words).encode()
     status = b""

@@ -18,7 +18,7 @@ class Stopped(Exception):
 
 
 class Clock:
-    """When this run began: with the process, or with the fork that it was given (server.py)."""
+    """When this run began: with the process, or with the one that stands for it (client.py)."""
 
     began = time.monotonic()
 

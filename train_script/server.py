@@ -19,7 +19,6 @@ import selectors
 import signal
 import socket
 import struct
-import time
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -46,6 +45,8 @@ class Asked:
     environment: dict[str, str]
     folder: str
     streams: list[int]
+    began: float
+    """When its client did, on the system's monotonic clock"""
 
 
 class Server:
@@ -136,8 +137,8 @@ def receive(client: socket.socket) -> Asked:
         client.settimeout(None)
         told = json.loads(text)
         asked = Asked(
-            told["script"], told["arguments"], told["environment"], told["folder"], streams
-        )
+            told["script"], told["arguments"], told["environment"], told["folder"], streams, told["began"]
+        )  # fmt: skip
         unwanted.pop_all()
     return asked
 
@@ -145,6 +146,7 @@ def receive(client: socket.socket) -> Asked:
 def warm(asked: Asked) -> None:
     """Makes what this run will need, where no run before has made it; its faults are the run's to tell."""
     from train_script.config import parse_arguments
+    from train_script.kept import kept
     from train_script.model import load_model, load_tokenizer
     from train_script.prepared import encoded, splits_of
     from train_script.pretrained import locate_model
@@ -156,7 +158,8 @@ def warm(asked: Asked) -> None:
             config = parse_arguments(asked.arguments, asked.environment)
             splits, place = splits_of(config), locate_model(config.model)
             load_tokenizer(place, config.max_length)
-            load_model(place, splits.labels, (0.1, 0.1, 0.1))
+            if not kept(("weights", place)):
+                load_model(place, splits.labels, (0.1, 0.1, 0.1))
             for examples in (splits.train, splits.validation):
                 if examples is not None:
                     encoded(place, config.max_length, examples)
@@ -184,7 +187,7 @@ def become(asked: Asked, parent: int) -> None:
 
         from train_script import probe, train
 
-        Clock.began = time.monotonic()
+        Clock.began = asked.began
         threads = asked.environment.get("OMP_NUM_THREADS", "")
         torch.set_num_threads(int(threads) if threads.isdigit() else len(os.sched_getaffinity(0)))
         main = probe.main if asked.script == "probe.py" else train.main
