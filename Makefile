@@ -41,7 +41,7 @@ format: $(VENV)/.ready-dev ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tools.reference
 
-bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usual recipe; one trial; reports (an hour)
+bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usual recipe; one trial; reports (two hours)
 	$(PIP) install -c constraints.txt -e '.[bench]'
 	$(BIN)/python bench/sweeps.py $(if $(MRPC),--data $(MRPC))
 	$(BIN)/python bench/gpu.py

@@ -209,7 +209,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="minilm-l6")
     parser.add_argument("--data", type=Path, help="MRPC's folder; left out: the demo's sentences.")
-    parser.add_argument("--pairs", type=int, default=1024, help="Training pairs.")
+    parser.add_argument("--pairs", type=int, default=512, help="Training pairs.")
     parser.add_argument("--validation", type=int, default=408, help="Validation pairs.")
     parser.add_argument(
         "--trials",

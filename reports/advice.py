@@ -1,6 +1,5 @@
 """What to do next, as far as the trials say it: each piece with the numbers that it rests on."""
 
-import math
 from dataclasses import dataclass
 
 from reports.sensitivity.effects import Effect
@@ -8,7 +7,7 @@ from reports.sensitivity.interval import ROUNDING, Interval
 from reports.sensitivity.result import Analysis, Parameter
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import Column, TrialTable
-from reports.winner import Winner
+from reports.winner import Winner, more_seeds, unselected_scores
 from reports.wording import at_most, counted, listed, score, shown
 
 MOST_SEEDS = 30
@@ -34,7 +33,7 @@ def advice(table: TrialTable, analysis: Analysis) -> list[Advice]:
         return []
     columns = {column.name: column for column in table.columns}
     parameters = list(analysis.parameters.values())
-    steps = [*_seeds(winner, analysis.over_default)]
+    steps = [*_seeds(table, winner, analysis.over_default)]
     for parameter in parameters:
         if parameter.verdict == MATTERS:
             steps += _range(columns[parameter.name], parameter, winner, table.maximize)
@@ -43,7 +42,7 @@ def advice(table: TrialTable, analysis: Analysis) -> list[Advice]:
     return steps
 
 
-def _seeds(winner: Winner, gap: Interval | None) -> list[Advice]:
+def _seeds(table: TrialTable, winner: Winner, gap: Interval | None) -> list[Advice]:
     """Whether the winner needs more fresh seeds."""
     if not winner.confirmed:
         text = (
@@ -55,19 +54,19 @@ def _seeds(winner: Winner, gap: Interval | None) -> list[Advice]:
         return []
     if abs(gap.estimate) <= ROUNDING * abs(winner.score):
         return []
-    # The interval shrinks with the square root of the number of seeds.
-    factor = (max(gap.high - gap.estimate, gap.estimate - gap.low) / abs(gap.estimate)) ** 2
-    needed = max(len(winner.confirmed) + 1, math.ceil(factor * len(winner.confirmed)))
-    apart = abs(gap.estimate)
-    if needed > MOST_SEEDS:
+    assert winner.default_number is not None
+    apart, so_far = abs(gap.estimate), len(winner.confirmed)
+    runs = unselected_scores(table, winner)
+    more = more_seeds(runs, winner, winner.default_number, MOST_SEEDS - so_far)
+    if more is None:
         text = (
             f"Do not count on these seeds for the winner being better than the default: they are "
             f"{score(apart)} apart, and it would take more than {MOST_SEEDS} fresh seeds of each to be sure of it."
         )
     else:
         text = (
-            f"Give the winner and the default about {needed} fresh seeds each in all (the same sweep again with "
-            f"confirm.seeds={needed}) to be sure which is better: so far they are {score(apart)} apart."
+            f"Give the winner and the default about {so_far + more} fresh seeds each in all (the same sweep again with "
+            f"confirm.seeds={so_far + more}) to be sure which is better: so far they are {score(apart)} apart."
         )
     return [Advice(text, "winner")]
 

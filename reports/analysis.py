@@ -5,6 +5,7 @@ result = analyze(study, seed=0)
 result.parameters["learning_rate"].total     # Interval(estimate, low, high)
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from reports.sensitivity.failures import failures_of
 from reports.sensitivity.interval import LEVEL, Interval, of_draws
 from reports.sensitivity.local import Step, path, safe_range
 from reports.sensitivity.odds import Odds, odds
-from reports.sensitivity.result import Analysis, Failures, Parameter
+from reports.sensitivity.result import Analysis, Failures, Fit, Parameter
 from reports.sensitivity.verdict import (
     CANNOT_TELL,
     MATTERS,
@@ -32,7 +33,15 @@ from reports.sensitivity.verdict import (
     verdict_of,
 )
 from reports.trials import TrialRow, TrialTable, read_table, table_of
-from reports.view import View, axis_of, inside, positions_of, scored_inside, view_of
+from reports.view import (
+    FEWEST_CONFIGURATIONS,
+    View,
+    axis_of,
+    inside,
+    positions_of,
+    scored_inside,
+    view_of,
+)
 from reports.winner import Winner, find_winner, gap_to, unselected_scores
 from reports.wording import at_most
 
@@ -138,7 +147,7 @@ def _parameters(table: TrialTable, view: View) -> dict[str, Parameter]:
                 views[numbers] = _where_active(table, view, active)
             seen = views[numbers]
             where = f" (in the {len(active)} of {len(view.rows)} trials where it exists)"
-        parts[name] = _parameter(name, where, seen, view, len(active), table.maximize)
+        parts[name] = _parameter(name, where, seen, view, len(active), table)
     return parts
 
 
@@ -155,8 +164,14 @@ def _where_active(table: TrialTable, view: View, active: list[TrialRow]) -> View
     return view_of(table, axes, active, view.centre, view.seed)
 
 
+def _may_tell(table: TrialTable, fit: Fit) -> bool:
+    """Whether more trials could tell what these cannot: not where every point of a small space has run."""
+    points = math.prod(column.size for column in table.columns)
+    return points >= FEWEST_CONFIGURATIONS and points > fit.configurations
+
+
 def _parameter(
-    name: str, where: str, view: View, whole: View, active: int, maximize: bool
+    name: str, where: str, view: View, whole: View, active: int, table: TrialTable
 ) -> Parameter:
     """One parameter's part, as the view sees it; it exists in `active` trials of the whole view."""
     everywhere = len(whole.rows)
@@ -185,23 +200,26 @@ def _parameter(
         whole.posterior is None or view.posterior is None or view.shares is None
         or noise_share is None or j is None or view.fit.r2 is None or not view.fit.trusted
     ):  # fmt: skip
+        sentence = f"These trials cannot tell whether {name} matters{where}: {view.fit.reason}."
         more = max(20, view.fit.finished)
-        sentence = (
-            f"These trials cannot tell whether {name} matters{where}: {view.fit.reason}. "
-            f"About {more} more trials would be the next thing to try."
-        )
+        if not _may_tell(table, view.fit):
+            return replace(blank, sentence=sentence)
+        sentence += f" About {more} more trials would be the next thing to try."
         return replace(blank, sentence=sentence, more_trials=more)
     main = of_draws(view.shares.main_DS[j], LEVEL)
     total = of_draws(view.shares.total_DS[j], LEVEL)
     verdict = verdict_of(total, noise_share, view.fit.r2, view.fit.finished + view.fit.pruned)
-    more_needed = more_trials(total, view.fit.finished) if verdict == CANNOT_TELL else None
+    is_open = _may_tell(table, view.fit)
+    more_needed = None
+    if verdict == CANNOT_TELL and is_open:
+        more_needed = more_trials(total, view.fit.finished)
     if more_needed is not None and active < everywhere:  # only some of them will have it
         more_needed = 10 * round(more_needed * everywhere / active / 10)
     local = safe = at_winner = None
     if view.centre_D is not None and np.isfinite(view.centre_D[j]):
         local = view.around_winner[j]
         noise_sd = float(np.sqrt(whole.posterior.noise_variance_S).mean())
-        safe = safe_range(view.posterior, j, view.centre_D, maximize, noise_sd)
+        safe = safe_range(view.posterior, j, view.centre_D, table.maximize, noise_sd)
         at_winner = around(view.posterior, j, view.centre_D, LEVEL)
     return replace(
         blank,
@@ -209,7 +227,7 @@ def _parameter(
         total=total,
         local=local,
         verdict=verdict,
-        sentence=_sentence(name, where, main, total, verdict, more_needed),
+        sentence=_sentence(name, where, main, total, verdict, more_needed, is_open),
         more_trials=more_needed,
         safe_range=safe,
         effect=averaged(view.posterior, j, LEVEL),
@@ -218,8 +236,9 @@ def _parameter(
 
 
 def _sentence(
-    name: str, where: str, main: Interval, total: Interval, verdict: str, more_needed: int | None
-) -> str:
+    name: str, where: str, main: Interval, total: Interval, verdict: str, more_needed: int | None, is_open: bool,
+) -> str:  # fmt: skip
+    """What is said of a parameter; `is_open` where there are points that have not run."""
     name, there = name + where, "cause there" if where else "cause"
     shown = f"{total.estimate:.0%} ({total.low:.0%} to {total.high:.0%})"
     if verdict == MATTERS:
@@ -232,6 +251,8 @@ def _sentence(
         text = f"These trials cannot tell whether {name} matters: its share is {shown}"
         if total.low > MATTERS_ABOVE:
             text += ", but the trials do not yet show that hyperparameters do anything beyond seed noise"
+        if not is_open:
+            return f"{text}; every point of the space has run."
         if more_needed is None:
             return f"{text}; it would take more than {MOST_FACTOR} times as many trials."
         return f"{text}; roughly {more_needed} more trials may settle it."

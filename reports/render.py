@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import secrets
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -155,6 +156,9 @@ def packed(text: str) -> str:
 
 def replace_file(path: Path, text: str) -> None:
     """Writes a file so that nobody ever reads half of it."""
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_bytes(text.encode("utf-8", "backslashreplace"))
-    os.replace(part, path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # others may write it as well
+    try:
+        part.write_bytes(text.encode("utf-8", "backslashreplace"))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

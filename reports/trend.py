@@ -62,16 +62,20 @@ def trend_of(slots: Sequence[Slot], metric: str) -> Trend | None:
     def y_of(value: float) -> float:
         return round(TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low), 1)
 
+    apart = min(6.0, (WIDTH - LEFT - RIGHT) / len(slots) / 4)
     marks = []
     for i, slot in enumerate(slots):
-        for kind, values, aside in (("default", slot.default, 6), ("winner", slot.winner, -6)):
+        for kind, values, aside in (
+            ("default", slot.default, apart),
+            ("winner", slot.winner, -apart),
+        ):
             if not values:
                 continue
             text = f"{slot.label}: {kind} {score(mean(values))}"
             if kind == "winner" and slot.verdict:
                 text += f", {slot.verdict}"
             marks.append(
-                Mark(x_of(i) + aside, y_of(mean(values)), y_of(min(values)), y_of(max(values)), kind, text)
+                Mark(round(x_of(i) + aside, 1), y_of(mean(values)), y_of(min(values)), y_of(max(values)), kind, text)
             )  # fmt: skip
     lines = {
         kind: " ".join(f"{mark.x},{mark.y}" for mark in marks if mark.kind == kind)
@@ -86,5 +90,6 @@ def trend_of(slots: Sequence[Slot], metric: str) -> Trend | None:
         ticks=[(y_of(v), score(v)) for v in (low + pad, (low + high) / 2, high - pad)],
         labels=[(x_of(i), slot.label) for i, slot in enumerate(slots) if i % every_nth == 0],
         description=f"The {metric} of the winner and of the default in each slot: the mean of the runs on "
-        "fresh seeds, and from the lowest to the highest of them.",
+        "fresh seeds, and from the lowest to the highest of them; where none ran, the search's own score, which is "
+        "optimistic.",
     )

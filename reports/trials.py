@@ -32,6 +32,17 @@ class Column:
     choices: tuple[Any, ...] = ()
     step: float | None = None
 
+    @property
+    def size(self) -> float:
+        """How many values it may have; infinite for a range without steps."""
+        if self.kind == "choice":
+            return len(self.choices)
+        if self.low is not None and self.low == self.high:
+            return 1
+        if not self.step or self.low is None or self.high is None:
+            return math.inf
+        return math.floor((self.high - self.low) / self.step + 1e-9) + 1
+
 
 @dataclass(frozen=True)
 class TrialRow:
@@ -215,8 +226,9 @@ def _row(trial: FrozenTrial, number: int) -> TrialRow:
     if status in ("failed", "waiting") and attributes.get("outcome") == "interrupted":
         status = "interrupted"
     scores = trial.values if trial.state == TrialState.COMPLETE else None
-    objective = scores[number - 1] if scores else None
+    objective, failure = scores[number - 1] if scores else None, str(attributes.get("failure", ""))
     if objective is not None and not math.isfinite(objective):
+        failure = failure or f"its objective is {objective:g}"
         status, objective = "failed", None
     seconds = as_number(attributes.get("wall_seconds"))
     # The end of a trial whose process was killed is only known to be before the next run.
@@ -246,7 +258,7 @@ def _row(trial: FrozenTrial, number: int) -> TrialRow:
         cost_usd=as_number(attributes.get("cost_usd")),
         instance=str(attributes.get("instance", "")),
         training_job=str(attributes.get("training_job", "")),
-        failure=str(attributes.get("failure", "")),
+        failure=failure,
         stderr_tail=_as_lines(attributes.get("stderr_tail")),
         arguments=_as_lines(attributes.get("arguments")),
         metrics=metrics,

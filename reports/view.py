@@ -17,6 +17,7 @@ from reports.sensitivity.surrogate import Posterior, Surrogate
 from reports.sensitivity.terms import Terms
 from reports.sensitivity.trust import r_squared
 from reports.trials import Column, TrialRow, TrialTable
+from reports.wording import counted
 
 FEWEST_CONFIGURATIONS = 8
 LARGE = 300  # trials from which on fewer products and draws are enough
@@ -126,17 +127,17 @@ def _too_little(
         return "no hyperparameter was searched"
     if not finished:
         return "no trial finished"
+    if configurations < FEWEST_CONFIGURATIONS:
+        return (
+            f"only {counted(configurations, 'configuration')} finished, and {FEWEST_CONFIGURATIONS} are the "
+            "least that anything can be said from"
+        )
     scores = np.array([t.objective for t in finished], dtype=float)
     if np.abs(scores).max() > LARGEST_SCORE:
         return f"the {metric} is too large to reckon with"
     if not scores.var() or np.ptp(scores) <= ROUNDING * np.abs(scores).max():
         same = len(set(scores)) == 1
         return f"every finished trial has the same {metric}" + ("" if same else ", nearly")
-    if configurations < FEWEST_CONFIGURATIONS:
-        return (
-            f"only {configurations} configurations finished, and {FEWEST_CONFIGURATIONS} are the "
-            "least that anything can be said from"
-        )
     return ""
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from reports.sensitivity.difference import difference
+from reports.sensitivity.difference import difference, more_runs
 from reports.sensitivity.interval import LEVEL, Interval
 from reports.trials import TrialTable
 from reports.wording import score, seeds, shown, spread
@@ -45,7 +45,11 @@ def find_winner(table: TrialTable) -> Winner | None:
     if common and any(t.params == best[0].params for t in candidates):
         sign, compared = 1.0 if table.maximize else -1.0, len(candidates)
         winner = max(
-            candidates, key=lambda t: sign * mean(scores[t.number][seed] for seed in common)
+            candidates,
+            key=lambda t: (
+                sign * mean(scores[t.number][seed] for seed in common),
+                t.chosen_by == "default",  # of two that are as good
+            ),
         )
     default = next((t for t in table.finished("search") if t.chosen_by == "default"), None)
     assert winner.objective is not None
@@ -94,9 +98,22 @@ def gap_to(runs: dict[int, list[float]], winner: Winner, other: int) -> Interval
     number = winner.number
     if number == other or number not in runs or other not in runs:
         return None
-    others = [scores for key, scores in runs.items() if key not in (number, other)]
-    level = 1 - (1 - LEVEL) / max(1, winner.compared - 1)
-    return difference(runs[number], runs[other], level, others)
+    return difference(runs[number], runs[other], _level(winner), _without(runs, number, other))
+
+
+def more_seeds(runs: dict[int, list[float]], winner: Winner, other: int, most: int) -> int | None:
+    """How many more seeds of both would have `gap_to` leave 0 out, if all stays so; None beyond `most`."""
+    number = winner.number
+    others = _without(runs, number, other)
+    return more_runs(runs[number], runs[other], _level(winner), others, most)
+
+
+def _level(winner: Winner) -> float:
+    return 1 - (1 - LEVEL) / max(1, winner.compared - 1)
+
+
+def _without(runs: dict[int, list[float]], *numbers: int) -> list[list[float]]:
+    return [scores for number, scores in runs.items() if number not in numbers]
 
 
 def confirmed_scores(table: TrialTable) -> dict[int, dict[int, float]]:

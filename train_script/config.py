@@ -137,7 +137,8 @@ class TrainConfig:
         0.5, "the share of the examples that augment changes in an epoch", low=0, high=1
     )
     early_stopping: int = option(
-        0, "ends after so many evaluations in a row without a better one; 0: never",
+        0, "ends after so many evaluations in a row without a better one, those in the warmup aside; needs "
+        "keep best; 0: never",
         unit="evaluations", low=0, high=1000,
     )  # fmt: skip
     # What a large batch or model needs to fit.
@@ -218,9 +219,16 @@ class TrainConfig:
     def from_values(cls, values: Mapping[str, Any]) -> "TrainConfig":
         """A checked configuration from typed or text values; BadInput names every fault at once."""
         faults = check_values(values)
-        if faults:
-            raise BadInput("\n".join(faults))
-        return cls(**{name: convert(name, value) for name, value in values.items()})
+        if not faults:
+            config = cls(**{name: convert(name, value) for name, value in values.items()})
+            if not (
+                fault := early_stopping_fault(
+                    config.early_stopping, config.keep, config.evaluations
+                )
+            ):
+                return config
+            faults = [f"early_stopping: {fault}"]
+        raise BadInput("\n".join(faults))
 
     def identity(self) -> dict[str, Any]:
         """All that decides the numbers: every field but where files lie."""
@@ -230,6 +238,8 @@ class TrainConfig:
 
 OPTIONS = {option.name: option for option in fields(TrainConfig)}
 TYPES: dict[str, type] = get_type_hints(TrainConfig)
+AS_DROPOUT = ("attention_dropout", "classifier_dropout")
+"""Their default, -1, is no rate: it stands for what `dropout` is"""
 TUNABLE = [name for name, option in OPTIONS.items() if option.metadata["tunable"]]
 
 
@@ -265,6 +275,21 @@ def check_values(values: Mapping[str, Any]) -> list[str]:
         elif problem := value_problem(name, value):
             faults.append(f"{name}: {problem}")
     return faults
+
+
+def early_stopping_fault(patience: int, keep: str, evaluations: int) -> str:
+    """Why a run cannot end early so, empty where it can."""
+    if patience and keep == "last":
+        return (
+            f"{patience} ends a run some time after its best evaluation, and keep last would make "
+            "the worse one at the end its result; set keep to best"
+        )
+    if patience and patience + 1 >= evaluations:
+        return (
+            f"{patience} can end nothing before the last of {evaluations} evaluations; set evaluations "
+            f"to {patience + 2} or more"
+        )
+    return ""
 
 
 def value_problem(name: str, value: Any) -> str | None:

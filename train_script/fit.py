@@ -59,7 +59,7 @@ class Fit:
         self.tokenizer = load_tokenizer(place, config.max_length)
         self.model: Any
         self.model, self.pretrained_sha256 = load_model(place, splits.labels, _dropouts(config))
-        reinitialize(self.model, config.reinit_layers)
+        reinitialize(self.model, config.reinit_layers, config.frozen_layers)
         frozen = freeze(self.model, config.frozen_layers)
         self.model = self.model.to(self.device)
         if not self.ranks.is_first:  # the same new classifier everywhere, but dropout of its own
@@ -151,7 +151,8 @@ class Fit:
             self._put_back_random(extra.get("random", {}))
             if self.progress.loss_scale is not None:
                 self.scaler.load_state_dict(self.scaler.state_dict() | self.progress.loss_scale)
-            say(f"goes on from step {self.progress.step} of {self.total_steps} ({self.folder})")
+            if self.ranks.is_first:
+                say(f"goes on from step {self.progress.step} of {self.total_steps} ({self.folder})")
             # Who reads may have missed a line when this run was cut off; AWS keeps all of them, and counts.
             if self.ranks.is_first and "TRAINING_JOB_NAME" not in os.environ:
                 for record in self.progress.evaluations:
@@ -298,9 +299,13 @@ class Fit:
         return float(record[self.config.metric]) * self.direction
 
     def _patience_is_over(self) -> bool:
-        """Whether as many evaluations as `early_stopping` says have not beaten the one before them."""
+        """Whether as many evaluations as `early_stopping` says have not beaten the one before them.
+
+        In the warmup little is learned, so what is measured in it does not count.
+        """
         patience = self.config.early_stopping
-        found = [self._goodness(e) for e in self.progress.evaluations]
+        done = self.progress.evaluations
+        found = [self._goodness(e) for e in done if e["step"] > self.warmup_steps]
         if not patience or len(found) <= patience:
             return False
         return max(found[-patience:]) <= max(found[:-patience])
@@ -368,10 +373,11 @@ class Fit:
 
     def _not_finite(self, what: str, step: int) -> str:
         config = self.config
+        narrow = "; so does precision bf16 or fp32: fp16 ends at 65504"
         return (
             f"{what} is not finite at step {step} of {self.total_steps} (learning_rate "
             f"{config.learning_rate:g}, max_grad_norm {config.max_grad_norm:g}); a lower learning_rate "
-            "or a longer warmup helps"
+            f"or a longer warmup helps{narrow if self.precision == 'fp16' else ''}"
         )
 
 

@@ -53,7 +53,10 @@ def make_forward(
             raise BadInput(
                 f"{type(model).__name__} does not support gradient_checkpointing: leave it out"
             )
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
+        # That asks for the gradients of the embeddings too, for a form of checkpointing that is not
+        # used here; through frozen layers it would keep all that checkpointing saves.
+        model.disable_input_require_grads()
     return Padded(model, tokenizer, frozen), f"padded, since {reason}"
 
 

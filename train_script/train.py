@@ -60,7 +60,10 @@ def guarded(work: Callable[[], None]) -> int:
             or "out of memory" in str(exc)
             or "can't allocate" in str(exc)
         ):
-            say("error: out of memory; a smaller batch_size or max_length needs less")
+            say(
+                "error: out of memory; accumulation 2 or gradient_checkpointing on needs less for the same "
+                "batch, a smaller batch_size or max_length too"
+            )
             return 1
         raise
     except ModuleNotFoundError as exc:

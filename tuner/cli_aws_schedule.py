@@ -1,6 +1,7 @@
 """What `tuner schedule aws` does, and what brings its tuning jobs in as slots."""
 
 import json
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,13 +35,13 @@ def put_schedule(
         loaded.sweep.schedule
     )  # it may have none; that is said before anything is sent
     aws = connect(loaded.sweep.sagemaker.region)
-    folder = RunFolder(home_of(loaded) / "aws")
-    folder.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.prepare_data(splits)
     block = loaded.sweep.sagemaker
     bucket, image = choose_bucket(aws, block), training_image(block, aws.region)
     code, program = send_script(aws, bucket, loaded)
-    channels = send_channels(aws, bucket, loaded, folder.data)
+    with tempfile.TemporaryDirectory() as elsewhere:  # on S3 they lie under their hashes
+        folder = RunFolder(Path(elsewhere))
+        folder.prepare_data(splits)
+        channels = send_channels(aws, bucket, loaded, folder.data)
     place = Place(aws.region, str(role_of(loaded)), bucket, image, code, program, channels)
     points = Points(loaded, Ledger(optuna.create_study()))
     asked = events.schedule_request(loaded, place, points, role, dead_letters)
@@ -96,12 +97,13 @@ def show_policies(loaded: "LoadedSweep", dead_letters: str) -> None:
 
 def import_slots(loaded: "LoadedSweep") -> None:
     """Brings every finished tuning job of the schedule in as a slot, once, and compares each."""
+    from reports.index import write_index
     from tuner.aws import events
     from tuner.aws.session import connect
     from tuner.exchange import amt
     from tuner.ledger import Ledger
     from tuner.run_folder import RunFolder
-    from tuner.schedule.book import DONE
+    from tuner.schedule.book import DONE, FAILED
     from tuner.schedule.times import as_text
 
     aws, book, added = connect(loaded.sweep.sagemaker.region), book_of(loaded), 0
@@ -118,10 +120,16 @@ def import_slots(loaded: "LoadedSweep") -> None:
         ledger.set("imported", source)
         ledger.set("metric", job.metric)
         ledger.set("aws", {"region": aws.region})
-        amt.bring_in(aws, job, ledger, print, True)
+        amt.bring_in(aws, job, ledger, print, True, loaded.sweep.sagemaker)
         write_report_of(ledger, folder)
-        said = summed_up(loaded, slot, folder, last_before(loaded, book, slot))
-        book.end(slot, DONE, datetime.now(UTC), said | {"tuning_job": name})
+        if ledger.best_first():
+            said = summed_up(loaded, slot, folder, last_before(loaded, book, slot))
+        else:
+            said = {"error": job.said.get("FailureReason") or "no trial finished"}
+            print(f"{loaded.sweep.name}, slot {as_text(slot)}: failed. {said['error']}")
+            write_index(home_of(loaded))
+        state = FAILED if "error" in said else DONE
+        book.end(slot, state, datetime.now(UTC), said | {"tuning_job": name})
         tell_of(loaded.sweep.name, loaded.sweep.schedule, slot, said)
         added += 1
     print(f"{added} tuning jobs added; see {Path(home_of(loaded)) / 'index.html'}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reports.wording import chance
 from tuner.errors import TunerError
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def lines_of(found: "Comparison") -> list[str]:
         lines.append(
             f"the later winner against the earlier one, on the later run's data: {estimate} "
             f"({low} to {high}, 90 %{'' if found.maximize else '; above 0 is better'}), better with a chance of "
-            f"{found.probability:.0%}"
+            f"{chance(found.probability)}"
         )
     lines += [f"{c.parameter}: {c.what} was {c.before}, is {c.after}" for c in found.disagreements]
     lines += [f"differs: {difference}" for difference in found.differences]

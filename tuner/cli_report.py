@@ -244,7 +244,7 @@ def _csv_study(
     import optuna
 
     from tuner.exchange import tables
-    from tuner.ledger import Ledger
+    from tuner.ledger import SCHEMA, Ledger
 
     table = tables.read_table(file, objective, direction, parameters, log)
     study = optuna.create_study(
@@ -253,5 +253,7 @@ def _csv_study(
     ledger = Ledger(study)
     ledger.set("metric", table.metric)
     ledger.set("imported", {"csv": str(file)})
+    if table.is_ours:  # its steps are shares of the schedule
+        ledger.set("schema", SCHEMA)
     study.add_trials(table.trials)
     return study

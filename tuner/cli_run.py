@@ -209,7 +209,17 @@ def _open_ledger(
             f"the data of {folder.shown} is not what the ledger's other trials had ({facts['source']}); "
             "their scores would not compare"
         )
+    weights = _weights(loaded)
+    before = known.get("weights", {})
+    if changed := sorted(
+        name for name in weights if before.get(name, weights[name]) != weights[name]
+    ):
+        raise RunFolderError(
+            f"the weights of model {changed[0]} have changed since the first trial of {folder.shown} (or are others "
+            "on this machine), so their scores would not compare; choose another folder with --out"
+        )
     folder.keep_sweep(loaded)
+    ledger.set("weights", before | weights)
     ledger.set("metric", loaded.sweep.objective.metric)
     ledger.set("identity", identity)
     ledger.set("sweep", loaded.whole())
@@ -220,6 +230,20 @@ def _open_ledger(
     if facts is not None:
         ledger.set("data", facts)
     return ledger
+
+
+def _weights(loaded: "LoadedSweep") -> dict[str, str]:
+    """The hash of each model whose files are here, by the name that the sweep gives it."""
+    from train_script.pretrained import locate_model
+    from tuner.machine import weights_hash
+    from tuner.sweep import models_of
+
+    if not loaded.uses_own_script:
+        return {}
+    places = {
+        name: Path(locate_model(loaded.model_place(name))) for name in models_of(loaded.sweep)
+    }
+    return {name: weights_hash(place) for name, place in places.items() if place.is_dir()}
 
 
 def program() -> str:

@@ -327,7 +327,27 @@ class _Files:
         for path, changed in found.items():
             if path not in self._read or self._read[path][0] != changed or self._is_to_retry(path):
                 self._read[path] = (changed, self._load(path))
-        return [served for _, served in self._read.values() if served is not None]
+        return list(self._one_of_each_name())
+
+    def _one_of_each_name(self) -> "Iterator[Served]":
+        """Slots are known by the sweep's name: of two files with one name the second is left out."""
+        by_name: dict[str, Path] = {}
+        for path, (_, served) in sorted(self._read.items()):
+            if served is None:
+                continue
+            first = by_name.setdefault(served.name, path)
+            if first == path:
+                self.faults.pop(path, None)
+                yield served
+            else:
+                self._leave_out(path, f"its name {served.name} is that of {first}")
+                self.faults[path] = f"{path} is left out: {self.faults[path]}"
+
+    def _leave_out(self, path: Path, why: str) -> None:
+        self.faults[path], self._retry_at[path] = why, time.monotonic() + RETRY_SECONDS
+        if self._said.get(path) != why:
+            _say(f"{path} is left out: {why}")
+        self._said[path] = why
 
     def _is_to_retry(self, path: Path) -> bool:
         """A file that may be right, but whose database was away: every minute."""
@@ -343,10 +363,7 @@ class _Files:
                 return None
             return Served(path, loaded.sweep.name, loaded.sweep.schedule, book_of(loaded))
         except TunerError as exc:
-            self.faults[path], self._retry_at[path] = str(exc), time.monotonic() + RETRY_SECONDS
-            if self._said.get(path) != str(exc):
-                _say(f"{path} is left out: {exc}")
-            self._said[path] = str(exc)
+            self._leave_out(path, str(exc))
             return None
 
 

@@ -19,6 +19,7 @@ from tuner.prices import HERE
 from tuner.progress import shown_time
 from tuner.run_folder import RunFolder
 from tuner.sweep import LoadedSweep
+from tuner.sweep_file import DEFAULT_SCRIPT
 
 FEWEST_TRIALS = 4
 DRAWS = 2000
@@ -147,12 +148,13 @@ def _seconds_of(ledger: Ledger) -> list[float]:
 
 
 def _kind(sweep: Mapping[str, Any]) -> list[Any]:
-    """What decides how long a trial takes."""
+    """What decides how long a trial takes; of a script that is not ours, any range may."""
+    names = LENGTHS if sweep.get("script") in (None, DEFAULT_SCRIPT) else sorted(sweep["space"])
     task, fixed, space = (sweep.get(key) or {} for key in ("task", "fixed", "space"))
     model = fixed.get("model", sweep.get("model"))
     return [
         sweep.get("script"), model, sweep.get("backend"), {k: fixed[k] for k in fixed if k != "model"},
-        {name: space.get(name) for name in LENGTHS},
+        {name: space.get(name) for name in names},
         task.get("name"), task.get("data"), task.get("limit"),
         (sweep.get("budget") or {}).get("parallel"), (sweep.get("search") or {}).get("pruner"),
     ]  # fmt: skip

@@ -6,7 +6,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from train_script.augment import problem as augment_problem
-from train_script.config import METRICS, OPTIONS, TUNABLE, TYPES, check_values, value_problem
+from train_script.config import (
+    METRICS,
+    OPTIONS,
+    TUNABLE,
+    TYPES,
+    check_values,
+    convert,
+    default_of,
+    early_stopping_fault,
+    value_problem,
+)
 from train_script.errors import did_you_mean
 from train_script.tasks import TASKS
 from tuner.sagemaker_block import SageMakerBlock
@@ -77,11 +87,20 @@ def cross_faults(sweep: Sweep, own_script: bool) -> Iterator[tuple[Location, str
             if parent not in sweep.space:
                 yield place, f"names {parent}, which is not in space"
                 continue
-            offered = sweep.space[parent].choice
+            of_parent = sweep.space[parent]
             allowed = wanted if isinstance(wanted, list) else [wanted]
+            if not allowed:
+                yield place, f"names no value of {parent}"
+            if not of_parent.size:
+                yield (
+                    place,
+                    f"waits for a value of {parent}, which has endlessly many; give it step: or choice:",
+                )
+                continue
             for value in allowed:
-                if offered is not None and value not in offered:
-                    yield place, f"waits for {parent} = {value!r}, which is not one of its choices"
+                if not of_parent.offers(value):
+                    whose = "choices" if of_parent.choice is not None else "values"
+                    yield place, f"waits for {parent} = {value!r}, which is not one of its {whose}"
         if name in sweep.fixed:
             yield ("fixed", name), "is searched as well; remove it here or in space"
     if "seed" in sweep.space or "seed" in sweep.fixed:
@@ -118,6 +137,11 @@ def _sampler_faults(sweep: Sweep, space: SearchSpace) -> Iterator[tuple[Location
                     place,
                     f"the grid has {size} points, more than budget.trials {sweep.budget.trials}",
                 )
+    if sweep.search.sampler == "gp" and space.is_conditional:
+        yield (
+            place,
+            "gp cannot search conditional parameters, and would draw them at random; tpe can",
+        )
     if sweep.search.sampler == "cmaes":
         for name, parameter in space.parameters.items():
             if parameter.choice is not None:
@@ -166,6 +190,7 @@ def _own_script_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
             )
         elif name in OPTIONS and (faults := check_values({name: value})):
             yield ("fixed", name), f"is wrong: {faults[0].split(': ', 1)[1]}"
+    yield from _early_stopping_faults(sweep)
     if sweep.model is not None and ("model" in sweep.fixed or "model" in sweep.space):
         yield ("model",), "stands in space or fixed as well; remove one"
     for name, parameter in sweep.space.items():
@@ -183,6 +208,22 @@ def _own_script_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
             if problem := value_problem(name, value):
                 yield ("space", name), f"is wrong: {problem}"
                 break
+
+
+def _early_stopping_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
+    keep = str(sweep.fixed.get("keep", default_of("keep")))
+    evaluations = sweep.fixed.get("evaluations", default_of("evaluations"))
+    block = "space" if "early_stopping" in sweep.space else "fixed"
+    searched = sweep.space.get("early_stopping")
+    given = searched.values if searched else [sweep.fixed.get("early_stopping", 0)]
+    for patience in given:
+        rest = {"early_stopping": patience, "evaluations": evaluations}
+        if any(value_problem(name, value) for name, value in rest.items()):
+            return  # told already
+        numbers = [convert(name, value) for name, value in rest.items()]
+        if fault := early_stopping_fault(numbers[0], keep, numbers[1]):
+            yield (block, "early_stopping"), fault
+            return
 
 
 FIXABLE = ("keep", "evaluations", "packing")

@@ -163,12 +163,12 @@ class Ledger:
 
         Optuna keeps a pruned trial's last report as its value.
         """
-        if facts and self._backend is not None:
-            self._backend.set_trial_user_attrs(trial._trial_id, facts)
-        elif facts:
-            for key, each in facts.items():
-                trial.set_user_attr(key, each)
         try:
+            if facts and self._backend is not None:
+                self._backend.set_trial_user_attrs(trial._trial_id, facts)
+            elif facts:
+                for key, each in facts.items():
+                    trial.set_user_attr(key, each)
             self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
             # Told already, and the database's answer was lost: so it was told again.

@@ -82,6 +82,20 @@ def describe() -> dict[str, Any]:
     }
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The files of a model's weights, as transformers names them."""
+    return sorted([*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")])
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over the files of a model's weights."""
+    digest = hashlib.sha256()
+    for file in weight_files(folder):
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
+
+
 def code_hash(script: Path) -> str:
     """SHA-256 over the script and, where it is part of a package, the package's Python files."""
     folder = script.parent

@@ -1,11 +1,12 @@
 """What a person sees while a sweep runs: a live table on a terminal, plain lines elsewhere."""
 
+import errno
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -59,20 +60,52 @@ class View(Protocol):
         """The sweep is over."""
 
 
-class _Lines(Console):
-    """A console whose reader may leave (`tuner run … | head`): the sweep goes on without it."""
+class _Outlasting:
+    """Our stdout, whose reader may leave: `tuner run … | head`, a window that is closed.
 
-    def on_broken_pipe(self) -> None:
-        """Prints nothing any more."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    The sweep goes on, or ends as it should, without it.
+    """
+
+    def __init__(self) -> None:
+        self.stream = sys.stdout
+
+    def write(self, text: str) -> int:
+        """As any stream's; nothing where nobody reads any more."""
+        self._try(lambda: self.stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """As any stream's; nothing where nobody reads any more."""
+        self._try(self.stream.flush)
+
+    def _try(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except OSError as exc:
+            if exc.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self.stream.fileno())
+            if exc.errno == errno.EIO:  # the terminal is gone, and with it where errors would go
+                try:
+                    os.write(sys.stderr.fileno(), b"")
+                except OSError:
+                    os.dup2(nothing, sys.stderr.fileno())
+            os.close(nothing)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _console(**options: Any) -> Console:
+    return Console(file=cast(IO[str], _Outlasting()), highlight=False, markup=False, **options)
 
 
 class PlainView:
     """A line per event, for logs and pipes."""
 
     def __init__(self) -> None:
-        self.console = _Lines(soft_wrap=True, highlight=False, markup=False)
+        self.console = _console(soft_wrap=True)
 
     def changed(self, row: Row, totals: Totals) -> None:
         """One line: what happened to which trial."""
@@ -186,7 +219,7 @@ def trial_table(rows: list[Row], metric: str, width: int) -> Table:
 
 def make_view() -> View:
     """The live table on a terminal, plain lines where the output goes elsewhere."""
-    console = Console(highlight=False, markup=False)
+    console = _console()
     if console.is_terminal and sys.stdout.isatty():
         return LiveView(console)
     return PlainView()

@@ -22,7 +22,10 @@ from tuner.sweep import LoadedSweep, load_whole
 from tuner.yaml_lines import parse_yaml, read_file
 
 RUNS = Path("runs")
-LEFT_ALONE = ("run.lock", "study.db.turn", "study.db", "storage.url")
+SWEEP_FILE = "sweep.json"
+LEFT_ALONE = (SWEEP_FILE, "run.lock", "study.db.turn", "study.db", "storage.url")
+NOT_IN_AN_ADDRESS = "?%{}"
+"""SQLAlchemy and Optuna read these as something else"""
 
 
 class RunFolder:
@@ -36,7 +39,7 @@ class RunFolder:
     @property
     def sweep_file(self) -> Path:
         """What the folder belongs to: the sweep's name and identity."""
-        return self.path / "sweep.json"
+        return self.path / SWEEP_FILE
 
     @property
     def data(self) -> Path:
@@ -101,15 +104,27 @@ class RunFolder:
         return loaded
 
     def claim_as(self, name: str, identity: dict[str, Any]) -> None:
-        """Makes or checks the folder for what `identity` says, a sweep or the source of an import."""
+        """Makes or checks the folder for what `identity` says, a sweep or the source of an import.
+
+        Other processes may do the same at this moment.
+        """
+        if unfit := sorted({*NOT_IN_AN_ADDRESS} & {*str(self.path)}):
+            raise RunFolderError(
+                f"run folder {self.path} has {' and '.join(unfit)} in its path, which a database's address "
+                "cannot hold; choose another with --out"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
+            with tempfile.TemporaryFile(dir=self.path, prefix=f".{SWEEP_FILE}."):
                 pass
         except OSError as exc:
             raise RunFolderError(
                 f"run folder {self.shown} is not writable ({exc.strerror}); choose another with --out"
             ) from exc
+        others = [
+            p.name for p in self.path.iterdir()
+            if p.name not in LEFT_ALONE and not p.name.startswith(f".{SWEEP_FILE}.")
+        ]  # fmt: skip
         if self.sweep_file.exists():
             found = list(differences(self.read_identity()["sweep"], identity))
             if found:
@@ -118,7 +133,6 @@ class RunFolder:
                     "Choose another folder with --out, or another name"
                 )
             return
-        others = [p.name for p in self.path.iterdir() if p.name not in LEFT_ALONE]
         if others:
             raise RunFolderError(
                 f"{self.shown} is not empty and not a run folder (it has {others[0]}); "

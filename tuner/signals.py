@@ -20,7 +20,10 @@ class Asked:
 
 @contextmanager
 def listening() -> Iterator[Asked]:
-    """Counts the signals within instead of dying of them."""
+    """Counts the signals within instead of dying of them.
+
+    But not a SIGHUP that is ignored already: `nohup` asks for just that.
+    """
     asked = Asked()
 
     def on_signal(signum: int, frame: FrameType | None) -> None:
@@ -28,7 +31,11 @@ def listening() -> Iterator[Asked]:
             asked.by = signum
         asked.times += 1
 
-    before = {s: signal.signal(s, on_signal) for s in STOP_SIGNALS}
+    heard = [
+        s for s in STOP_SIGNALS
+        if s != signal.SIGHUP or signal.getsignal(s) is not signal.SIG_IGN
+    ]  # fmt: skip
+    before = {s: signal.signal(s, on_signal) for s in heard}
     try:
         yield asked
     finally:

@@ -98,6 +98,15 @@ class Parameter(Block):
         elif abs((high - low) / self.step - round((high - low) / self.step)) > 1e-9:
             yield f"step {self.step:g} does not lead from {low:g} to {high:g}"
 
+    def offers(self, value: Scalar) -> bool:
+        """Whether this is one of its values; 3.0 is that where 3 is, as `when:` reads it."""
+        if self.choice is not None:
+            return value in self.choice
+        return (
+            isinstance(value, (int, float)) and not isinstance(value, bool)
+            and math.isfinite(value) and self.nearest(value) == value
+        )  # fmt: skip
+
     def _holds(self, value: Scalar) -> bool:
         if self.choice is not None:
             return any(value == option and type(value) is type(option) for option in self.choice)
@@ -239,7 +248,9 @@ class SearchSpace:
             low, high = parameter.bounds
             log = parameter.scale == "log"
             if parameter.kind == "float":
-                point[name] = trial.suggest_float(name, low, high, log=log, step=parameter.step)
+                drawn = trial.suggest_float(name, low, high, log=log, step=parameter.step)
+                # Optuna may say 0.30000000000000004, which is no other configuration than 0.3.
+                point[name] = parameter.nearest(drawn) if parameter.step else drawn
             else:
                 step = int(parameter.step or 1)
                 point[name] = trial.suggest_int(name, low, high, log=log, step=step)

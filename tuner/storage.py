@@ -223,7 +223,10 @@ def engine_options(url: str) -> dict[str, Any]:
     """What SQLAlchemy is told of the database: how long it may be silent."""
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": SQLITE_WAIT_SECONDS}}
-    return {"pool_pre_ping": True, "connect_args": dict(SILENCE)}
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("postgresql"):  # others' drivers do not know these words
+        options["connect_args"] = dict(SILENCE)
+    return options
 
 
 def driver_url(url: str) -> str:

@@ -1,6 +1,7 @@
 """A sweep loaded from its file: checked whole, every fault at once with its line."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from train_script.config import (
+    AS_DROPOUT,
     METRICS,
     default_of,
 )
@@ -76,6 +78,13 @@ class LoadedSweep:
                 values[name] = default_of(name)
             else:
                 return None
+        if self.uses_own_script:
+            of_layers = values.get(
+                "dropout", self.sweep.fixed.get("dropout", default_of("dropout"))
+            )
+            for name in {*AS_DROPOUT} & {*values}:
+                if not self.sweep.space[name].offers(values[name]):
+                    values[name] = of_layers
         return self.space().nearest(values)
 
     def typical_point(self) -> Point:
@@ -276,9 +285,28 @@ def _model_faults(sweep: Sweep, name: str, place: str) -> list[str]:
         wanted = max(int(value) for value in values_of(sweep, option))
         if most is not None and wanted > most:
             faults.append(f"{option} {wanted} is more than the {most} {what} of model {name}")
+    frozen, anew = (
+        max(int(value) for value in values_of(sweep, option))
+        for option in ("frozen_layers", "reinit_layers")
+    )
+    overlap = layers is not None and max(frozen, anew) <= layers < frozen + anew
+    if overlap and not _never_meet(sweep):
+        faults.append(
+            f"frozen_layers {frozen} and reinit_layers {anew} overlap in the {layers} layers of model {name}: "
+            "one that begins anew would never learn"
+        )
     if kind not in (None, PACKED) and "mean" in values_of(sweep, "pooling"):
         faults.append(f"pooling mean works only with models of type {PACKED}; {name} is {kind}")
     return faults
+
+
+def _never_meet(sweep: Sweep) -> bool:
+    """Whether no trial freezes layers and begins others anew, though the space has both."""
+    names = {"frozen_layers", "reinit_layers"}
+    if not names <= {*sweep.space}:
+        return False
+    alone = sweep.search.sampler == "one_at_a_time"
+    return alone or any(names & {*(sweep.space[name].when or {})} for name in names)
 
 
 def values_of(sweep: Sweep, option: str) -> Sequence[Scalar]:
@@ -302,8 +330,9 @@ def _apply(data: dict[str, Any], settings: Sequence[str]) -> Iterator[Location]:
         *parents, last = key.split(".")
         block = data
         for parent in parents:
-            if not isinstance(block.get(parent), dict):
-                block[parent] = {}
+            found = block.get(parent)
+            # A copy, for an anchor of YAML is one block in several places.
+            block[parent] = dict(found) if isinstance(found, dict) else {}
             block = block[parent]
         block[last] = parse_value(text)
         yield tuple(key.split("."))
@@ -329,9 +358,10 @@ def _task_options(task: TaskBlock, folder: Path, set_by_flag: set[Location]) -> 
     def absolute(key: str, name: str | None) -> str:
         if not name:
             return ""
+        name = os.path.expanduser(name)
         beside, here = folder / name, Path.cwd() / name
         if ("task", key) in set_by_flag or ("task",) in set_by_flag or not beside.exists():
-            return str(here.expanduser().resolve())
+            return str(here.resolve())
         return str(beside.resolve())
 
     columns = task.text.split(",") if isinstance(task.text, str) else task.text

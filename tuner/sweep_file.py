@@ -80,7 +80,7 @@ class Budget(Block):
     usd: Annotated[float, Field(gt=0)] | None = None
     """A hard cap on the money, what is in flight included; needs prices"""
     stop_early: bool = False
-    """End the search when what it could still gain is surely less than the noise between seeds"""
+    """End the search when what it could still gain is probably (90 %) less than the noise between seeds"""
     silent_minutes: Annotated[float, Field(gt=0)] | None = 60
     """Here, a trial that prints nothing for so long hangs, is killed and has failed; null: never"""
 
@@ -139,12 +139,15 @@ class Schedule(Block):
     @field_validator("cron")
     @classmethod
     def _is_cron(cls, text: str) -> str:
+        why = ""
         try:
             CronSim(text, datetime.now(UTC))
         except CronSimError as exc:
-            raise ValueError(
-                f"is no schedule ({str(exc).lower()}): five fields as in cron, such as 0 6 * * MON"
-            ) from exc
+            why = str(exc).lower()
+        if not why and len(text.split()) != 5:  # cronsim takes six as well, with seconds
+            why = f"{len(text.split())} fields"
+        if why:
+            raise ValueError(f"is no schedule ({why}): five fields as in cron, such as 0 6 * * MON")
         return text
 
     @field_validator("timezone")

@@ -41,7 +41,12 @@ class WarmServer:
             self.close()
             if self.starts == MOST_STARTS:  # something kills it again and again
                 return plain
-            self._start(environment)
+            try:
+                self._start(environment)
+            except OSError:  # such as a TMPDIR that is too long for a socket's address
+                self.starts = MOST_STARTS
+                self.close()
+                return plain
         client = str(self.script.parent / "client.py")
         return [sys.executable, "-I", "-S", client, f"{self.place}/socket", *plain[1:]]
 

@@ -41,7 +41,7 @@
   function look(dark) {
     const ink = dark ? "#e5e7eb" : "#1f2937";
     const line = dark ? "#374151" : "#e5e7eb";
-    const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true };
+    const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, exponentformat: "e" };
     const clear = "rgba(0,0,0,0)";
     return { layout: {
       paper_bgcolor: clear, plot_bgcolor: clear, xaxis: axis, yaxis: axis,
@@ -53,6 +53,8 @@
     figure.layout.template = look(dark);
     // On a phone pictures beside each other are too narrow: plotly keeps them, so the font shrinks.
     figure.layout.font = { size: innerWidth < 640 ? 10 : 13 };
+    // Under a finger a picture is a part of the page that scrolls, and no place to draw a box in.
+    if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
     return window.Plotly.react(place, figure.data, figure.layout, config);
   }
 
@@ -267,13 +269,18 @@
   const again = byId("load-again");
   if (again) {
     let timer = 0;
-    const start = () => { timer = setTimeout(() => location.reload(), again.dataset.seconds * 1000); };
+    // Not while it is read: what is open, typed or in focus would be lost.
+    const inUse = () => document.activeElement !== document.body
+      || document.querySelector("details[open], [aria-expanded=true]")
+      || [...document.querySelectorAll("input, select")].some((each) => each.value);
+    const next = () => { if (inUse()) start(); else location.reload(); };
+    const start = () => { timer = setTimeout(next, again.dataset.seconds * 1000); };
     const button = make("button", { type: "button", textContent: "Stop that" });
     button.addEventListener("click", () => {
       if (timer) { clearTimeout(timer); timer = 0; } else start();
       button.textContent = timer ? "Stop that" : "Load again by itself";
     });
-    again.append(" It loads itself again every ", again.dataset.seconds, " seconds. ", button);
+    again.append(" It loads itself again every ", again.dataset.seconds, " seconds, unless something on it is in use. ", button);
     start();
   }
 

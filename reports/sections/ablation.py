@@ -150,7 +150,10 @@ def draw(data: dict[str, Any]) -> Drawing:
     """A point with its interval per change, the best on top, and all of it as a table."""
     if not data:
         return Drawing(
-            ["No two configurations that ran differ from the default in one value alone."]
+            [
+                "No two configurations that ran differ from the default in one value alone, or too few of them ran "
+                "again to tell a change from another seed."
+            ]
         )
     rows = data["changes"]
     labels, gains = [change_of(r, ": ") for r in rows], [r["gain"] for r in rows]
@@ -197,7 +200,7 @@ def _sentences(data: dict[str, Any]) -> list[str]:
         sentences.append(
             "Not all of the changes ran to their end and again on fresh seeds (confirm.top). Those that did "
             "were picked by their score in the search, so it is left out; the others have only that score, "
-            "which is a little low because they were not picked."
+            "which is a little worse than they deserve, because they were not picked."
         )
     if data["pruned"]:
         sentences.append(

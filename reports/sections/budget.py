@@ -16,7 +16,7 @@ from reports.sections.drawing import (
 )
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
-from reports.wording import score
+from reports.wording import counted, score
 
 NAME, TITLE = "budget", "What n trials are worth"
 
@@ -26,7 +26,10 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     best = analysis.best_of_n
     return {
         "metric": table.metric, "maximize": table.maximize, "why_not": analysis.best_of_n_refused,
-        "best_of_n": vars(best) if best else None,
+        "best_of_n": vars(best) if best else None, "failed": sum(
+            t.status == "failed" and t.purpose == "search" and t.chosen_by != "default"
+            for t in table.trials
+        ),
     }  # fmt: skip
 
 
@@ -51,9 +54,11 @@ def draw(data: dict[str, Any]) -> Drawing:
     figure.update_yaxes(title=axis_title(f"expected best {data['metric']}", data["maximize"]))
     half = max(1, len(x) // 2)
     sentence = (
-        f"The best of {x[-1]} independent random trials is expected to score {score(expected[-1])}, the "
-        f"best of {half} {score(expected[half - 1])}."
+        f"The best of {x[-1]} independent random trials{' that finish' * bool(data['failed'])} is expected to score "
+        f"{score(expected[-1])}, the best of {half} {score(expected[half - 1])}."
     )
+    if data["failed"]:
+        sentence += f" Here {counted(data['failed'], 'trial')} failed beside them."
     rows = [
         (x[i], score(expected[i]),
          f"{score(best['low'][i])} to {score(best['high'][i])}" if best["low"] else "not known")

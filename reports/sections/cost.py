@@ -17,7 +17,7 @@ from reports.sections.drawing import (
 )
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
-from reports.wording import dollars, minutes, score
+from reports.wording import counted, dollars, minutes, score
 
 NAME, TITLE = "cost", "Cost against score"
 
@@ -91,5 +91,9 @@ def draw(data: dict[str, Any]) -> Drawing:
     )
     return Drawing(
         [f"Spent: {spent}.", *drawn_of(len(data["points"]), data["known"])],
-        [FigureView(styled(figure), f"Cost and score of {data['known']} trials.", table)],
+        [
+            FigureView(
+                styled(figure), f"Cost and score of {counted(data['known'], 'trial')}.", table
+            )
+        ],
     )

@@ -19,7 +19,7 @@ from reports.sections.drawing import (
 )
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
-from reports.wording import score
+from reports.wording import counted, score
 
 NAME, TITLE = "curves", "Learning curves"
 MOST_CURVES = 200
@@ -73,7 +73,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     )
     figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]))
     pruned = sum(item["status"] == "pruned" for item in data["curves"])
-    description = f"Learning curves of {len(data['curves'])} trials, of which {pruned} were pruned."
+    description = f"Learning curves of {counted(len(data['curves']), 'trial')}, {pruned or 'none'} of them pruned."
     sentences = drawn_of(len(data["curves"]), data["with_curve"], "curves")
     if pruned:
         sentences.append("A cross marks where a trial was pruned.")

@@ -10,10 +10,12 @@ from plotly.subplots import make_subplots
 
 from reports.wording import shown
 
-# Okabe and Ito 2008: told apart with every common colour blindness. Middle tones, so that each has
-# enough contrast on white and on black.
-BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
+# After Okabe and Ito 2008: told apart with every common colour blindness. Middle tones (their orange is darker here), so
+# that lines and points have a contrast of 3 on white and on the dark page.
+BLUE, ORANGE, GREEN, RED, PINK = "#0072B2", "#B97F00", "#009E73", "#D55E00", "#CC79A7"
 GREY = "#7A828E"
+RAMP = [[0.0, ORANGE], [0.5, GREY], [1.0, BLUE]]
+"""From the worst to the best, for lines: each shade is seen on white and on the dark page"""
 BAND = "rgba(0, 114, 178, 0.18)"
 SCALE = "Cividis"
 SOURCE_COLOURS = {
@@ -143,9 +145,13 @@ def parameter_axis(column: dict[str, Any]) -> dict[str, Any]:
         order = [on_axis(column, choice) for choice in column["choices"]]
         return axis | {"type": "category", "categoryorder": "array", "categoryarray": order}
     if column["log"]:
-        wide = column["high"] > 30 * column["low"]
+        wide = column["high"] > 100 * column["low"]
         small = column["high"] < 0.1
-        ticks = {"dtick": 1 if wide else "D2", "tickformat": ".0e" if small else "~g"}
+        ticks = {
+            "dtick": 1 if wide else "D2",
+            "tickformat": ".0e" if small else "~g",
+            "hoverformat": ".3~g",
+        }
         return axis | {"type": "log"} | ticks
     if column["kind"] == "int" and (column["high"] or 0) - (column["low"] or 0) <= 12:
         return axis | {"dtick": 1}

@@ -26,6 +26,7 @@ from reports.trials import TrialTable
 from reports.wording import evidence, score, shown
 
 NAME, TITLE = "effects", "The score along each hyperparameter"
+MOST_POINTS_TOLD = 100
 MOST_POINTS = 300  # in each of several pictures
 
 
@@ -127,7 +128,14 @@ def _add_points(
 
 
 def _table(data: dict[str, Any], parameters: list[dict[str, Any]]) -> TableView:
-    """The curves at a few values each; the trials' points stand in the trials' table."""
+    """The curves at a few values each; without any, the trials' points."""
+    if not any(p["effect"] for p in parameters):
+        points = [
+            (p["column"]["name"], shown(point["value"]), score(point["score"]), point["trial"])
+            for p in parameters for point in thinned(p["points"], MOST_POINTS_TOLD)
+        ]  # fmt: skip
+        told = ("hyperparameter", "value", data["metric"], "trial")
+        return TableView("The trials along each hyperparameter", told, points)
     rows = []
     for p in parameters:
         effect = p["effect"]

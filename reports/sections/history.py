@@ -5,6 +5,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from reports.sections.drawing import (
+    BLUE,
     GREY,
     SOURCE_COLOURS,
     Drawing,
@@ -18,7 +19,7 @@ from reports.sections.drawing import (
 )
 from reports.sensitivity.result import Analysis
 from reports.trials import TrialTable
-from reports.wording import score, shown
+from reports.wording import counted, score, shown
 
 NAME, TITLE = "history", "History"
 PRUNED = "pruned (last score)"
@@ -59,13 +60,13 @@ def draw(data: dict[str, Any]) -> Drawing:
     if steps:
         figure.add_scatter(
             x=[*(n for n, _ in steps), data["last"]], y=[*(at for _, at in steps), steps[-1][1]],
-            name="best so far", mode="lines", line={"shape": "hv", "color": "#9CA3AF", "width": 2},
+            name="best so far", mode="lines", line={"shape": "hv", "color": GREY, "width": 2},
         )  # fmt: skip
     groups: dict[str, list[dict[str, Any]]] = {}
     for p in data["points"]:
         groups.setdefault(PRUNED if p["status"] == "pruned" else p["chosen_by"], []).append(p)
     for source, part in groups.items():
-        colour = GREY if source == PRUNED else SOURCE_COLOURS.get(source, "#56B4E9")
+        colour = GREY if source == PRUNED else SOURCE_COLOURS.get(source, BLUE)
         figure.add_scatter(
             x=[p["trial"] for p in part], y=[p["score"] for p in part], name=literal(source), mode="markers",
             marker={"size": 9, "color": colour, "symbol": SYMBOLS.get(source, "circle")},
@@ -74,9 +75,7 @@ def draw(data: dict[str, Any]) -> Drawing:
         )  # fmt: skip
     figure.update_xaxes(title="trial")
     figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]))
-    description = (
-        f"Scores of {data['scored']} trials in their order, with the best of the search so far."
-    )
+    description = f"Scores of {counted(data['scored'], 'trial')} in their order, with the best of the search so far."
     table = TableView(
         "Where the search got better",
         ("trial", f"best {data['metric']} so far"),

@@ -68,7 +68,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     if not data["maps"]:
         sentence = "No two hyperparameters are seen to cause more than 2% of the variance together"
         if not data["pairs"]:
-            return Drawing([f"{sentence}, and none can be hiding more than 5%."])
+            return Drawing([f"{sentence}, and none is likely to hide more than 5%."])
         return Drawing([f"{sentence}; what cannot be excluded stands below."], [], [_shares(data)])
     pairs = [listed(pair["names"]) for pair in data["maps"]]
     sentence = (

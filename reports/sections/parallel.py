@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from reports.sections.drawing import (
-    SCALE,
+    RAMP,
     Drawing,
     FigureView,
     TableView,
@@ -59,7 +59,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     ]
     places.append(_spaced(scores, low, high))
     shade = np.minimum((_spaced(scores, low, high) * SHADES).astype(int), SHADES - 1)
-    colours = sample_colorscale(SCALE, [(i + 0.5) / SHADES for i in range(SHADES)])
+    colours = sample_colorscale(RAMP, [(i + 0.5) / SHADES for i in range(SHADES)])
     figure = go.Figure()
     order = range(SHADES) if data["maximize"] else range(SHADES - 1, -1, -1)
     for k in order:
@@ -70,18 +70,20 @@ def draw(data: dict[str, Any]) -> Drawing:
             x += [*range(len(places)), None]
             y += [*(float(place[i]) for place in places), None]
             texts += [_told(data, trials[i])] * (len(places) + 1)
-        colour = colours[k if data["maximize"] else SHADES - 1 - k]
+        rank = k if data["maximize"] else SHADES - 1 - k  # the best are the thickest
         figure.add_scatter(
-            x=x, y=y, mode="lines", line={"color": colour, "width": 1.6}, opacity=0.8, text=texts,
+            x=x, y=y, mode="lines", line={"color": colours[rank], "width": 1 + 0.2 * rank}, text=texts,
             hovertemplate="%{text}<extra></extra>", showlegend=False,
         )  # fmt: skip
     figure.add_scatter(
         x=[None], y=[None], mode="markers", showlegend=False,
-        marker={"color": [low], "cmin": low, "cmax": high, "colorscale": SCALE, "showscale": True,
+        marker={"color": [low], "cmin": low, "cmax": high, "colorscale": RAMP, "showscale": True,
                 "reversescale": not data["maximize"], "colorbar": {"title": {"text": literal(data["metric"])}, "x": 1.06}},
     )  # fmt: skip
     _label(figure, data, low, high)
-    sentences = ["Each line is a finished search trial; the colour is its score."]
+    sentences = [
+        "Each line is a finished search trial; its colour, and how thick it is, say its score."
+    ]
     sentences += drawn_of(len(trials), data["finished"], "finished search trials")
     if data["left_out"]:
         sentences.append(

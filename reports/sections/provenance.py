@@ -78,7 +78,7 @@ def draw(data: dict[str, Any]) -> Drawing:
         packages = packages if isinstance(packages, dict) else {}
         followed = "aws" in data
         rows.append(("followed from" if followed else "machine", f"{machine.get('system')}, {machine.get('cores')} cores, "
-                     f"{machine.get('memory_gib')} GiB, {machine.get('gpus')} GPUs"))  # fmt: skip
+                     f"{machine.get('memory_gib')} GiB, {counted(machine.get('gpus') or 0, 'GPU')}"))  # fmt: skip
         versions = [f"Python {machine.get('python')}", *(f"{k} {v}" for k, v in packages.items())]
         rows.append(("versions there" if followed else "versions", ", ".join(versions)))
     rows += _rows_of_sharing(data.get("at_once"))

@@ -76,9 +76,9 @@ def draw(data: dict[str, Any]) -> Drawing:
         figure.update_xaxes(parameter_axis(column), **place)
     sentence = (
         f"The expected {data['metric']} as one hyperparameter moves and all others stay as trial "
-        f"{data['winner']} has them, with its {data['level']:.0%} interval. Shaded green: how far it may move "
-        "before the expected loss exceeds one standard deviation of the seed noise "
-        f"({score(data['noise_sd']['estimate'])}). What is not known is not called safe. Blue is the interval; dotted, or a star: the winner."
+        f"{data['winner']} has them, with its {data['level']:.0%} interval{_marks(parameters)}. It is safe to move as long as the expected loss "
+        f"does not exceed one standard deviation of the seed noise ({score(data['noise_sd']['estimate'])}); what is not known "
+        "is not called safe."
     )
     description = (
         f"One picture per hyperparameter: the expected {data['metric']} around trial {data['winner']}, "
@@ -87,6 +87,16 @@ def draw(data: dict[str, Any]) -> Drawing:
     return Drawing(
         [sentence], [FigureView(once_in_legend(figure), description, _table(parameters))]
     )
+
+
+def _marks(parameters: list[dict[str, Any]]) -> str:
+    """What stands for what in the pictures that there are."""
+    are_choices = {p["column"]["kind"] == "choice" for p in parameters}
+    words = {
+        False: "blue: the interval; green: where it is safe to move; dotted: the winner",
+        True: "red: a choice with its interval; star: the winner; which choices are safe stands in the table",
+    }
+    return f" ({'; '.join(text for kind, text in words.items() if kind in are_choices)})"
 
 
 def _nearest(parameter: dict[str, Any]) -> float:

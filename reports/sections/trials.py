@@ -41,9 +41,9 @@ def draw(data: dict[str, Any]) -> Drawing:
         )  # fmt: skip
     tables = [TableView("Every trial", headers, rows, "all-trials")]
     failures = [
-        (t["number"], t["failure"], "\n".join(t["stderr_tail"]))
+        (t["number"], t["failure"] or "no reason is recorded", "\n".join(t["stderr_tail"]))
         for t in trials
-        if t["failure"] and t["status"] == "failed"
+        if t["status"] == "failed"
     ]
     if failures:
         tables.append(TableView("What failed", ("trial", "reason", "last lines"), failures))

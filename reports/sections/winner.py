@@ -21,7 +21,17 @@ from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import TrialTable
 from reports.winner import Winner, all_ran_again, confirmed_scores, gap_to, unselected_scores
-from reports.wording import between, chance, gap, listed, score, seeds, shown, spread
+from reports.wording import (
+    between,
+    chance,
+    counted,
+    gap,
+    listed,
+    score,
+    seeds,
+    shown,
+    spread,
+)
 
 NAME, TITLE = "winner", "The winner"
 MOST_TIED = 5
@@ -203,9 +213,7 @@ def _seeds_figure(data: dict[str, Any]) -> FigureView:
     figure.update_xaxes(title=axis_title(data["metric"], data["maximize"]))
     figure.update_yaxes(autorange="reversed", automargin=True)
     runs = sum(len(row["scores"]) for row in data["confirmed"])
-    description = (
-        f"The spread over seeds: {runs} runs of {len(names)} configurations on fresh seeds."
-    )
+    description = f"The spread over seeds: {counted(runs, 'run')} of {counted(len(names), 'configuration')} on fresh seeds."
     return FigureView(figure, description, _confirmed_table(data))
 
 
@@ -263,7 +271,7 @@ def _lost_sentence(data: dict[str, Any]) -> list[str]:
     if not lost:
         return []
     return [
-        f"{lost} of the confirmation runs failed or were cut short; "
+        f"{counted(lost, 'confirmation run')} failed or {'was' if lost == 1 else 'were'} cut short; "
         "configurations are compared on the seeds that all of them have."
     ]
 
@@ -283,7 +291,7 @@ def _against_default(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
     verdict = (
         "on this validation split the winner is better than the default"
         if better
-        else "these runs cannot tell whether the winner is better than the default; more seeds would"
+        else "these runs cannot tell whether the winner is better than the default; more seeds may"
     )
     return [
         f"{text}. Winner minus default is {gap(behind)}, a {behind['level']:.0%} interval in which "

@@ -5,33 +5,57 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reports.sensitivity.interval import LEVEL, Interval
+from reports.sensitivity.interval import FEWEST_ALIKE, LEVEL, Interval
+
+Scores = Sequence[float]
 
 
 def difference(
-    a: Sequence[float],
-    b: Sequence[float],
-    level: float = LEVEL,
-    others: Sequence[Sequence[float]] = (),
+    a: Scores, b: Scores, level: float = LEVEL, others: Sequence[Scores] = ()
 ) -> Interval | None:
     """Mean of `a` minus mean of `b`, in the score's unit, with Student's interval.
 
     Exact for normal noise of one size in both, and in `others`: further configurations' scores, which
     tell how large it is. With two or three seeds each, `a` and `b` alone may lie together by luck. None where there are fewer than three scores in all,
-    or none in one of them. Raises ValueError for scores that are not finite.
+    or none in one of them, or where so few repeated runs were all the same that the noise is not known. Raises ValueError for scores that are not finite.
     Source: Student 1908; Snedecor and Cochran 1989, Statistical Methods, §6.
     """
-    scores_a, scores_b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    groups = [scores_a, scores_b, *(np.asarray(scores, dtype=float) for scores in others)]
-    freedom = sum(len(scores) - 1 for scores in groups if len(scores))
-    if freedom < 1 or not len(scores_a) or not len(scores_b):
+    deviation, freedom = _noise([a, b, *others])
+    if freedom < 1 or not len(a) or not len(b) or (not deviation and freedom < FEWEST_ALIKE):
         return None
-    if not all(np.isfinite(scores).all() for scores in groups):
+    gap = float(np.mean(a) - np.mean(b))
+    reach = _reach(deviation, freedom, len(a), len(b), level)
+    return Interval(gap, gap - reach, gap + reach, level)
+
+
+def more_runs(
+    a: Scores, b: Scores, level: float, others: Sequence[Scores], most: int
+) -> int | None:
+    """How many more runs of both would have the interval of `difference` leave 0 out, if gap and noise stay so.
+
+    None where `most` are not enough.
+    """
+    deviation, freedom = _noise([a, b, *others])
+    gap = abs(float(np.mean(a) - np.mean(b)))
+    for more in range(1, most + 1):
+        if _reach(deviation, freedom + 2 * more, len(a) + more, len(b) + more, level) < gap:
+            return more
+    return None
+
+
+def _noise(groups: Sequence[Scores]) -> tuple[float, int]:
+    """The standard deviation within the groups, and its degrees of freedom."""
+    arrays = [np.asarray(scores, dtype=float) for scores in groups if len(scores)]
+    if not all(np.isfinite(scores).all() for scores in arrays):
         raise ValueError("scores must be finite")
-    gap = float(scores_a.mean() - scores_b.mean())
-    squares = sum(float(((s - s.mean()) ** 2).sum()) for s in groups if len(s))
+    freedom = sum(len(scores) - 1 for scores in arrays)
+    differ = [scores for scores in arrays if np.ptp(scores) > 0]  # a mean of equal floats may round
+    squares = sum(float(((scores - scores.mean()) ** 2).sum()) for scores in differ)
+    return math.sqrt(squares / freedom) if freedom else 0.0, freedom
+
+
+def _reach(deviation: float, freedom: int, runs_a: int, runs_b: int, level: float) -> float:
     from scipy.stats import t as student  # loads for a second, which `tuner status` does not need
 
-    error = math.sqrt(squares / freedom * (1 / len(scores_a) + 1 / len(scores_b)))
-    reach = float(student.ppf(0.5 + level / 2, freedom)) * error
-    return Interval(gap, gap - reach, gap + reach, level)
+    error = deviation * math.sqrt(1 / runs_a + 1 / runs_b)
+    return float(student.ppf(0.5 + level / 2, freedom)) * error

@@ -33,7 +33,12 @@ def failures_of(
         return None
     lead = f"{failed} of {count} search trials failed"
     if failed == count:
-        return Failures(failed, count, {}, f"All {count} search trials failed.")
+        return Failures(
+            failed,
+            count,
+            {},
+            "The only search trial failed." if count == 1 else f"All {count} search trials failed.",
+        )
     if min(failed, count - failed) < FEWEST or not axes:
         return Failures(failed, count, {}, f"{lead}: too few to say what makes them fail.")
     surrogate = Surrogate(

@@ -9,6 +9,8 @@ LEVEL = 0.9
 """Of every interval that does not say another one"""
 ROUNDING = 1e-12
 """As a part of a score: numbers that differ by less are the same one"""
+FEWEST_ALIKE = 4
+"""Degrees of freedom from which on runs that are all the same say that there is no noise; fewer may be luck"""
 
 
 @dataclass(frozen=True)

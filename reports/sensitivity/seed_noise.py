@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import chi2
 
-from reports.sensitivity.interval import LEVEL, Interval
+from reports.sensitivity.interval import FEWEST_ALIKE, LEVEL, Interval
 
 
 def seed_noise(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Interval | None:
@@ -14,7 +14,8 @@ def seed_noise(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Inter
 
     Each group holds the scores of one configuration, which must not have been chosen by these very
     scores. The interval is exact for normal noise of one size: (n-k)·s²/σ² is χ² with n-k degrees
-    of freedom (n scores, k groups). None where no group has two scores. Raises ValueError for
+    of freedom (n scores, k groups). None where no group has two scores, or where so few were all the
+    same that the noise is not known. Raises ValueError for
     scores that are not finite. Source: Snedecor and Cochran 1989, Statistical Methods, §5.
     """
     repeated = [np.asarray(group, dtype=float) for group in groups if len(group) > 1]
@@ -23,7 +24,10 @@ def seed_noise(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Inter
     if not all(np.isfinite(group).all() for group in repeated):
         raise ValueError("scores must be finite")
     freedom = sum(len(group) - 1 for group in repeated)
-    squares = float(sum(((group - group.mean()) ** 2).sum() for group in repeated))
+    differ = [group for group in repeated if np.ptp(group) > 0]  # a mean of equal floats may round
+    squares = float(sum(((group - group.mean()) ** 2).sum() for group in differ))
+    if not squares and freedom < FEWEST_ALIKE:
+        return None
     tail = (1 - level) / 2
     return Interval(
         math.sqrt(squares / freedom),

@@ -190,7 +190,7 @@ def test_changed_script_starts_a_job_of_its_own(aws_sweep, emulator, tmp_path, t
     done = tuner("run", path, "--out", "run")
     assert done.returncode == 0
     assert "is there already" not in done.stdout
-    assert Ledger.load("sqlite:///run/study.db").read_trials()[0].value > 500
+    assert Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()[0].value > 500
 
 
 @pytest.mark.slow
@@ -359,3 +359,94 @@ def test_answer_lost_on_its_way_back_is_no_error(run_on_aws, emulator, monkeypat
     outcome, ledger = run_on_aws(budget={"trials": 2, "parallel": 1})
     assert outcome is Outcome.FINISHED
     assert len(jobs_once(ledger, emulator)) == 2
+
+
+def test_our_own_jobs_end_with_the_hours_where_nobody_follows(run_on_aws, emulator):
+    """AWS keeps a time limit by itself: six hours as a rule, and no more than the sweep has left."""
+    _, ledger = run_on_aws(budget={"trials": 2, "parallel": 1, "hours": 1})
+    default = next(t for t in ledger.read_trials() if "tuning_job" not in t.user_attrs)
+    request = emulator.service.training[default.user_attrs["training_job"]].request
+    assert 3000 < request["StoppingCondition"]["MaxRuntimeInSeconds"] < 3600
+    assert default.user_attrs["most_seconds_by"] == "budget.hours"
+
+
+def test_a_job_that_was_never_asked_for_has_cost_nothing(
+    run_on_aws, emulator, monkeypatch, tmp_path
+):
+    """Written down, then killed; two days later it is asked for, and counts from then."""
+    from tuner.backends import sagemaker
+
+    class Died(BaseException):
+        pass
+
+    def dies(*_):
+        raise Died
+
+    blocks = {
+        "prices": {"ml.g4dn.xlarge": 0.736},
+        "budget": {"trials": 2, "parallel": 1, "usd": 20.0},
+    }
+    monkeypatch.setattr(sagemaker._Run, "_create_training_job", dies)
+    with pytest.raises(Died):
+        run_on_aws(**blocks)
+    monkeypatch.undo()
+    for name, value in emulator.environment().items():
+        monkeypatch.setenv(name, value)
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    (default,) = [t for t in ledger.read_trials() if t.state == TrialState.RUNNING]
+    asked = default.user_attrs["asked_at"] - 48 * 3600
+    ledger.study._storage.set_trial_user_attr(default._trial_id, "asked_at", asked)
+    ledger.close()
+    outcome, ledger = run_on_aws(**blocks)
+    assert outcome is Outcome.FINISHED
+    assert ledger.read_trials()[default.number].state == TrialState.COMPLETE
+
+
+def test_a_default_that_was_stopped_while_nobody_followed_runs_again_at_once(
+    aws_sweep, emulator, tmp_path, tuner, started
+):
+    """The stop was meant for what ran then, not for the run that goes on later."""
+    path = aws_sweep(budget={"trials": 2, "parallel": 1})
+
+    def slow(job):  # ours, so that it outlasts what follows
+        if job.tuning_job is None:
+            job.container.request["HyperParameters"]["sleep"] = "60"
+
+    emulator.service.on_start = slow
+    process = started(path, tmp_path / "run")
+    wait_for(process, "[default]")
+    process.send_signal(2)
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "stopping" in tuner("stop", tmp_path / "run").stdout
+    (job,) = [job for job in emulator.service.training.values() if job.tuning_job is None]
+    job.join(timeout=PATIENCE)
+    emulator.service.on_start = None
+    done = tuner("run", path, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcomes = [
+        t.user_attrs["outcome"] for t in Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
+        if t.user_attrs["chosen_by"] == "default"
+    ]  # fmt: skip
+    assert outcomes == ["interrupted", "finished"]
+
+
+def test_a_quota_that_is_full_is_waited_for_and_a_stop_meanwhile_is_heard(
+    run_on_aws, emulator, monkeypatch, tmp_path
+):
+    from tuner.backends.sagemaker import RunFolder, SageMakerBackend
+
+    real = emulator.service.answer
+
+    def full(operation, request):
+        if operation == "CreateTrainingJob":
+            ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+            SageMakerBackend.stop(ledger, RunFolder(tmp_path / "run"))
+            monkeypatch.setattr(emulator.service, "answer", real)  # there is room at the next try
+            raise Refused("ResourceLimitExceeded", "a quota of 1 is used up")
+        return real(operation, request)
+
+    monkeypatch.setattr(emulator.service, "answer", full)
+    outcome, _ = run_on_aws(budget={"trials": 2, "parallel": 1})
+    assert outcome is Outcome.STOPPED
+    assert emulator.count("CreateTrainingJob") <= 1

@@ -36,7 +36,7 @@ def _role():
 
 
 FLOATS = [n for n in TUNABLE if TYPES[n] is float]
-INTS = [n for n in TUNABLE if TYPES[n] is int and n != "seed"]
+INTS = [n for n in TUNABLE if TYPES[n] is int and n not in ("seed", "early_stopping")]
 TEXTS = ["schedule", "class_weights", "precision"]
 
 
@@ -271,6 +271,9 @@ def test_job_names_are_amts_and_tell_sweeps_apart(write_sweep):
     places = (UNKNOWN, other_code, other_data, other_image)
     assert len({job_stem(loaded, "run", place) for place in places}) == 4
     assert job_stem(loaded, "other-run", UNKNOWN) != one
+    models = ("bert-base-uncased", "roberta-base")  # of the hub: no channel has their hash
+    hub = {job_stem(load_sweep(write_sweep(model=name)), "run", UNKNOWN) for name in models}
+    assert len({one, *hub}) == 3
     request = tuning_request(loaded, UNKNOWN, f"{one}-99", 2)
     assert request_problems("CreateHyperParameterTuningJob", request) == []
 
@@ -285,6 +288,27 @@ def test_key_for_the_disk_goes_only_where_aws_takes_one(write_sweep, instance_ty
     loaded = load_sweep(write_sweep(sagemaker=block))
     resources = tuning_request(loaded, UNKNOWN, "j", 2)["TrainingJobDefinition"]["ResourceConfig"]
     assert ("VolumeKmsKeyId" in resources) is takes_key
+
+
+def test_key_for_the_disks_of_several_types_is_all_or_none(write_sweep):
+    block = {"instance_type": ["ml.p3.2xlarge", "ml.g4dn.xlarge"], "kms_key": "alias/key"}
+    loaded = load_sweep(write_sweep(sagemaker=block))
+    assert any("kms_key cannot encrypt the disks of some" in p for p in sweep_problems(loaded))
+    own = training_request(loaded, UNKNOWN, "j", {"rate": 1e-3, "depth": 1}, 0)
+    assert (
+        own["ResourceConfig"]["VolumeKmsKeyId"] == "alias/key"
+    )  # the first type has a disk of AWS's
+
+
+def test_a_step_of_a_float_is_no_step_to_amt_whatever_its_size(write_sweep):
+    space = {
+        "alpha": {"float": [0, 4], "step": 1, "default": 1},
+        "depth": {"int": [1, 4], "step": 1, "default": 1},
+    }
+    problems = sweep_problems(load_sweep(write_sweep(space=space)))
+    assert [p for p in problems if "AMT knows no steps" in p] == [
+        "space.alpha has step: 1, and AMT knows no steps; write choice: with the values, or leave step out"
+    ]
 
 
 def test_each_part_of_a_sweep_draws_other_points(write_sweep):

@@ -7,9 +7,11 @@ import pytest
 
 from tests import PATIENCE
 from tuner.aws import events, request
+from tuner.cli_slots import book_of
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
 from tuner.points import Points
+from tuner.schedule.book import FAILED
 from tuner.sweep import load_sweep
 from tuner.sweep_file import Schedule
 
@@ -128,6 +130,19 @@ def test_a_schedule_is_made_shown_changed_fired_brought_in_and_removed(
     said = json.loads((slots[1] / "summary.json").read_text())
     assert said["verdict"] in ("same", "cannot tell")
     assert tuner("import", "amt", "--scheduled", path).stdout.startswith("0 tuning jobs added")
+
+    failing = aws_sweep(
+        name="weekly", fixed={"mode": "fails"}, search=NO_DEFAULT, budget={"trials": 2, "parallel": 2},
+        schedule={"cron": "0 6 * * MON", "timezone": "Europe/Berlin"},
+    )  # fmt: skip
+    assert tuner("schedule", "aws", failing, "--role", SCHEDULER, *words).returncode == 0
+    job = emulator.service.tuning[f"weekly-8850s-{emulator.fire('tuner-weekly')}"]
+    job.join(timeout=PATIENCE)
+    job.created += 60
+    assert "1 tuning jobs added" in tuner("import", "amt", "--scheduled", failing).stdout
+    last = book_of(load_sweep(failing)).entries()[-1]
+    assert last.state == FAILED
+    assert "error" in last.said
 
     removed = tuner("schedule", "aws", path, "--remove")
     assert "schedule tuner-weekly removed" in removed.stdout

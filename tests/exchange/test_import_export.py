@@ -8,6 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from reports import read_table as read_trials
 from tuner.exchange.amt import distributions_of, typed
 from tuner.ledger import Ledger
 
@@ -181,3 +182,43 @@ def test_ranges_of_a_tuning_job_become_distributions():
     assert found["epochs"] == optuna.distributions.IntDistribution(2, 5)
     assert found["batch"] == optuna.distributions.CategoricalDistribution([8, 16])
     assert math.isclose(found["lr"].low, 1e-5)
+
+
+def test_rows_may_be_sorted_and_taken_out_and_confirmations_stay_with_their_trials(toy_run, tuner):
+    tuner("export", "toy", "trials.csv")
+    header, *rows = Path("trials.csv").read_text().splitlines()
+    failed = next(t.number for t in toy_run.read_trials() if t.state.name == "FAIL")
+    kept = [row for row in rows if not row.startswith(f"{failed},")]
+    Path("trials.csv").write_text("\n".join([header, *reversed(kept)]) + "\n")
+    assert tuner("import", "csv", "trials.csv", "--out", "back").returncode == 0
+    back = Ledger.load("sqlite:///back/study.db").read_trials()
+    assert len(back) == len(rows) - 1
+    fresh = [t for t in back if t.user_attrs["purpose"] == "confirm"]
+    assert fresh
+    for trial in fresh:
+        assert back[trial.user_attrs["confirms"]].params == trial.params
+    confirmed = next(t.user_attrs["confirms"] for t in toy_run.read_trials("confirm"))
+    without = [row for row in rows if not row.startswith(f"{confirmed},")]
+    Path("less.csv").write_text("\n".join([header, *without]) + "\n")
+    refused = tuner("import", "csv", "less.csv", "--out", "less")
+    assert f"is a run of trial {confirmed} again, and that one has no row" in refused.stderr
+
+
+def test_steps_of_somebodys_study_are_no_shares_of_a_schedule(tuner, tmp_path):
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/theirs.db", study_name="theirs")
+
+    def objective(trial):
+        for epoch in range(1, 4):
+            trial.report(trial.suggest_float("x", 0, 1), epoch)
+        return 1.0
+
+    study.optimize(objective, n_trials=3)
+    tuner("import", "optuna", f"sqlite:///{tmp_path}/theirs.db", "--out", "mine")
+    assert not read_trials(Ledger.load("sqlite:///mine/study.db").study).steps_are_percent
+
+
+def test_steps_of_our_own_table_are(toy_run, tuner):
+    tuner("export", "toy", "trials.csv")
+    assert tuner("report", "--csv", "trials.csv", "--out", "again").returncode == 0
+    curves = json.loads(Path("again/report.json").read_text())["sections"]["curves"]
+    assert curves == json.loads(Path("runs/toy/report.json").read_text())["sections"]["curves"]

@@ -446,3 +446,68 @@ def test_unordered_choices_are_points_with_intervals():
         "Keep kind at c: elsewhere these trials cannot exclude a loss beyond the seed noise."
         in " ".join(texts(drawn(report, "summary")))
     )
+
+
+def again(of, score, seed=1000, **params):
+    return one(score, params, {"rate": RATE}, purpose="confirm", confirms=of, seed=seed)
+
+
+def test_the_default_wins_a_tie():
+    """That it is no worse is all that there is to say for it."""
+    space = {"rate": RATE}
+    study = study_of([
+        one(0.81, {"rate": 1e-4}, space, chosen_by="default"), one(0.83, {"rate": 2e-4}, space),
+        again(0, 0.82, rate=1e-4), again(1, 0.82, rate=2e-4),
+    ])  # fmt: skip
+    drawing = drawn(compute_report(read_table(study))["sections"], "winner")
+    assert "found nothing that does better" in " ".join(texts(drawing))
+
+
+def test_a_collapsed_default_makes_nobody_surely_better():
+    """It calls every pair the same on each seed, and so has the same score to all digits."""
+    space = {"rate": RATE}
+    study = study_of([
+        one(0.8122, {"rate": 1e-5}, space, chosen_by="default"), one(0.8209, {"rate": 2e-4}, space),
+        again(0, 0.8122, rate=1e-5), again(1, 0.8209, rate=2e-4),
+    ])  # fmt: skip
+    text = " ".join(texts(drawn(compute_report(read_table(study))["sections"], "winner")))
+    assert "so few runs cannot tell the two apart" in text
+    assert "From seed to seed" not in text
+
+
+def test_a_space_all_of_which_has_run_asks_for_no_more_trials():
+    space = {
+        "rate": CategoricalDistribution([1, 2, 3]),
+        "depth": CategoricalDistribution([1, 2, 3]),
+    }
+    grid = [{"rate": rate, "depth": depth} for rate in (1, 2, 3) for depth in (1, 2, 3)]
+    rng = np.random.default_rng(3)
+    trials = [one(float(rng.random()), point, space, chosen_by="grid") for point in grid]
+    for part in (trials, trials[:8], trials[:7]):
+        sections = compute_report(read_table(study_of(part)))["sections"]
+        numbers = {p["more_trials"] for p in sections["sensitivity"]["parameters"].values()}
+        asks = any("more trials" in text for text in texts(drawn(sections, "summary")))
+        assert numbers == ({None} if len(part) == 9 else {20})
+        assert asks == (len(part) < 9)
+    small = {"kind": CategoricalDistribution(["a", "b"])}
+    study = study_of([one(0.1, {"kind": "a"}, small)])
+    said = compute_report(read_table(study))["sections"]["sensitivity"]["parameters"]["kind"][
+        "sentence"
+    ]
+    assert said.endswith(
+        "only 1 configuration finished, and 8 are the least that anything can be said from."
+    )
+
+
+def test_random_trials_that_failed_are_not_counted_among_the_best_of_n():
+    space, rng = {"rate": RATE}, np.random.default_rng(2)
+    trials = [
+        one(float(rng.random()), {"rate": 1e-4 * (i + 1)}, space, chosen_by="random")
+        for i in range(8)
+    ]
+    trials += [
+        one(None, {"rate": 9e-4}, space, TrialState.FAIL, chosen_by="random", outcome="failed")
+    ] * 3
+    (text,) = texts(drawn(compute_report(read_table(study_of(trials)))["sections"], "budget"))
+    assert "8 independent random trials that finish" in text
+    assert text.endswith("Here 3 trials failed beside them.")

@@ -200,7 +200,7 @@ def test_layers_computed_twice_give_the_same_numbers(trained):
 def test_training_ends_early_when_nothing_gets_better(trained):
     records, last, _, _ = trained(
         learning_rate=0.05, epochs=10, evaluations=10, early_stopping=2, metric="eval_accuracy",
-        schedule="constant",
+        schedule="constant", keep="best",
     )  # fmt: skip
     assert last["ended_early"] is True
     assert len(records) < 10
@@ -337,3 +337,50 @@ def test_frozen_parameters_have_no_optimizer(fit_of):
     fit = fit_of(frozen_layers=2)
     learning = sum(len(g["params"]) for g in make_optimizer(fit.model, fit.config).param_groups)
     assert learning == 4  # pooler and classifier, weights and biases
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"early_stopping": 2, "evaluations": 9}, "set keep to best"),
+        ({"early_stopping": 3, "evaluations": 4, "keep": "best"}, "set evaluations to 5 or more"),
+    ],
+)
+def test_early_stopping_that_cannot_be_meant_is_refused(tiny_bert, options, fault):
+    with pytest.raises(BadInput, match=fault):
+        config_of(tiny_bert, **options)
+
+
+def test_what_is_measured_in_the_warmup_ends_nothing(fit_of):
+    fit = fit_of(early_stopping=1, evaluations=8, keep="best", warmup_ratio=0.5)
+    flat = [{"step": step, "eval_f1": 0.8} for step in range(1, fit.total_steps + 1)]
+    ends = []
+    for record in flat:
+        fit.progress.evaluations.append(record)
+        ends.append(fit._patience_is_over())
+    assert ends.index(True) == fit.warmup_steps + 1  # the second one after it
+
+
+def test_a_layer_cannot_be_frozen_and_begin_anew(fit_of):
+    with pytest.raises(
+        BadInput, match="reinit_layers 1 and frozen_layers 2 overlap in a model of 2"
+    ):
+        fit_of(frozen_layers=2, reinit_layers=1)
+    fit_of(frozen_layers=1, reinit_layers=1)
+
+
+def test_padded_layers_computed_twice_give_the_same_numbers_and_leave_frozen_ones_alone(
+    trained, fit_of
+):
+    options = {"packing": "off", "frozen_layers": 1}
+    once, *_ = trained(**options)
+    twice, *_ = trained(gradient_checkpointing="on", checkpoint_dir="other", **options)
+    for one, two in zip(losses(once), losses(twice), strict=True):
+        assert one == pytest.approx(two, abs=1e-6)
+    fit = fit_of(gradient_checkpointing="on", checkpoint_dir="third", **options)
+    learning = []
+    for layer in fit.model.bert.encoder.layer:
+        layer.register_forward_hook(lambda _, __, out: learning.append(out.requires_grad))
+    fit.forward.train()
+    fit._gradients(fit.forward, [0, 1, 2])
+    assert learning[:2] == [False, True]

@@ -13,6 +13,8 @@ from transformers import (
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
 )
 
 from train_script.errors import BadInput
@@ -68,6 +70,30 @@ def test_frozen_layers_leave_nothing_below_the_head_learning():
         freeze(model, 2)
         learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
         assert learning <= {"classifier", "pooler"}
+
+
+def test_a_modern_bert_is_trained_like_any_other(tmp_path):
+    """Its last norm lies above the layers, and learns where they are frozen."""
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    own = ModernBertConfig(vocab_size=50, pad_token_id=0, **sizes)
+    ModernBertForSequenceClassification(own).save_pretrained(tmp_path)
+    model, _ = load_model(str(tmp_path), ("0", "1"), (0.1, 0.2, 0.7))
+    assert model.drop.p == 0.7
+    assert model.config.mlp_dropout == 0.1
+    depths = depths_of(model)
+    assert depths[model.model.embeddings.tok_embeddings.weight] == 3
+    assert model.model.final_norm.weight not in depths
+    freeze(model, 2)
+    learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"model", "head", "classifier"}
+    assert [n for n, p in model.model.named_parameters() if p.requires_grad] == [
+        "final_norm.weight"
+    ]
 
 
 def test_what_all_layers_share_learns_at_the_rate_of_the_embeddings():

@@ -5,8 +5,11 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests import PATIENCE
 from tests.conftest import ROOT
@@ -49,6 +52,25 @@ def test_two_processes_give_the_numbers_of_one(tiny_bert, tmp_path, weights):
         assert two["eval_loss"] == pytest.approx(one["eval_loss"], abs=2e-5)
         assert two["train_loss"] == pytest.approx(one["train_loss"], abs=2e-5)
     assert (tmp_path / "together/model/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulation": 3}, {"rdrop": 1.0, "accumulation": 2}])
+def test_two_processes_have_the_gradients_of_one(tiny_bert, tmp_path, options):
+    """Before clipping and AdamW, which would hide a wrong scale. Nine examples: five and four."""
+    words = json.dumps([str(tiny_bert), options])
+    program = Path(__file__).with_name("gradients.py")
+    alone, together = tmp_path / "alone.safetensors", tmp_path / "together.safetensors"
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    for launcher, out in (((), alone), (torchrun, together)):
+        subprocess.run(
+            [sys.executable, *launcher, program, words, out], check=True, timeout=PATIENCE,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    one, two = load_file(alone), load_file(together)
+    assert one.keys() == two.keys()
+    assert max(float(g.abs().max()) for g in one.values()) > 1e-3
+    for name, gradient in one.items():
+        assert torch.allclose(two[name], gradient, atol=1e-6), name
 
 
 @pytest.mark.slow

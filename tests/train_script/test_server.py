@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from train_script import kept as memory
+from train_script import model
+from train_script.model import load_model
 from train_script.server import Asked, Server, receive, warm
 
 
@@ -48,7 +50,7 @@ def test_the_streams_of_a_request_that_cannot_be_read_are_closed():
 
 def test_help_does_not_end_the_server(tmp_path):
     """argparse's SystemExit is no Exception."""
-    warm(Asked("train.py", ["--help"], {}, str(tmp_path), []))
+    warm(Asked("train.py", ["--help"], {}, str(tmp_path), [], 0.0))
 
 
 def test_what_was_used_last_is_kept_longest(monkeypatch):
@@ -60,3 +62,24 @@ def test_what_was_used_last_is_kept_longest(monkeypatch):
     memory.keep("new", "")
     assert memory.kept(0) == "0"
     assert memory.kept(1) is None
+
+
+def test_a_model_is_read_for_the_first_run_alone(tiny_bert, tmp_path, monkeypatch):
+    """What the server makes for a run, all others wait for."""
+    made = []
+    monkeypatch.setattr(memory, "_kept", {})
+    monkeypatch.setattr(memory.Keeping, "on", True)
+    monkeypatch.setattr(model, "load_model", lambda *words: made.append(load_model(*words)))
+    words = [
+        "--task",
+        "demo",
+        "--model",
+        str(tiny_bert),
+        "--train_limit",
+        "32",
+        "--max_length",
+        "48",
+    ]
+    for _ in range(2):
+        warm(Asked("train.py", words, {}, str(tmp_path), [], 0.0))
+    assert len(made) == 1

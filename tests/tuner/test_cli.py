@@ -10,10 +10,14 @@ from importlib.metadata import version
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests import PATIENCE
 from tests.conftest import ROOT, TOY
 from train_script.errors import did_you_mean
+from tuner.errors import RunFolderError
+from tuner.run_folder import RunFolder
+from tuner.sweep import load_sweep
 
 
 def test_help_answers_at_once(tuner):
@@ -299,3 +303,85 @@ def test_reports_load_neither_torch_nor_boto3():
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                          env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
     assert out.stdout.strip() == "[]"
+
+
+def test_changed_weights_are_refused(write_sweep, tiny_bert, tmp_path):
+    import shutil
+
+    from tuner.cli_run import _open_ledger
+
+    shutil.copytree(tiny_bert, tmp_path / "mine")
+    loaded = load_sweep(
+        write_sweep(script=None, model="mine", task={"name": "demo"}, objective={"metric": "eval_f1"},
+                    space={"epochs": {"int": [1, 2]}})
+    )  # fmt: skip
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(loaded)
+    for _ in range(2):
+        _open_ledger(folder, loaded, None).close()
+    weights = load_file(tmp_path / "mine/model.safetensors")
+    weights["pooler.dense.bias"] += 1
+    save_file(weights, tmp_path / "mine/model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        RunFolderError, match="the weights of model mine have changed since the first trial"
+    ):
+        _open_ledger(folder, loaded, None)
+
+
+@pytest.mark.parametrize("name", ["why?", "50%", "{exp}"])
+def test_a_folder_that_no_address_can_hold_is_refused(tuner, write_sweep, name):
+    assert "which a database's address cannot hold" in error(
+        tuner("run", write_sweep(), "--out", name)
+    )
+
+
+def test_what_another_process_is_just_writing_into_a_new_folder_is_no_obstacle(
+    write_sweep, tmp_path
+):
+    """Workers that start together: one's half-written file, and one's whole that came in between."""
+    loaded, folder = load_sweep(write_sweep()), RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    (folder.path / ".sweep.json.k3x9").touch()
+    folder.claim(loaded)
+    (folder.path / "data").mkdir()
+    folder.claim(loaded)
+
+
+def test_under_nohup_a_window_that_is_closed_ends_nothing(write_sweep):
+    path = write_sweep(fixed={"sleep": 0.3}, budget={"trials": 2})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "run", str(path)], env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    said = next(line for line in process.stdout if "started" in line)
+    process.send_signal(signal.SIGHUP)
+    said += process.communicate(timeout=PATIENCE)[0]
+    assert process.returncode == 0, said
+    assert "2/2 done" in said
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_a_window_that_is_closed_lets_the_trials_save(write_sweep, tmp_path, sends):
+    """The terminal is gone before the signal comes; where none comes (disown), the sweep runs on."""
+    import pty
+
+    path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 3})
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tuner.cli", "run", str(path)], stdout=terminal, stderr=terminal,
+        stdin=terminal, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "40"},
+    )  # fmt: skip
+    os.close(terminal)
+    shown = b""
+    while b"25%" not in shown:
+        shown += os.read(main, 65536)
+    os.close(main)
+    if sends:
+        process.send_signal(signal.SIGHUP)
+    status = process.wait(timeout=PATIENCE)
+    trials = json.loads((tmp_path / "runs/toy/report.json").read_text())["sections"]["trials"][
+        "trials"
+    ]
+    outcomes = {t["status"] for t in trials}
+    assert (status, outcomes) == ((129, {"interrupted"}) if sends else (0, {"finished"}))

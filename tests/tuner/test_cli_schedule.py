@@ -216,3 +216,19 @@ def test_each_file_that_is_left_out_is_looked_at_again_and_said_once(
     shutil.copy(ROOT / "tests/toy.py", folder / "later.py")
     (served,) = files.served()
     assert served.path == folder / "b.yaml"
+
+
+def test_of_two_files_with_one_name_the_second_is_left_out_and_that_is_said(
+    write_sweep, tmp_path, capsys
+):
+    """A slot is known by the sweep's name: they would take each other's."""
+    folder = tmp_path / "sweeps"
+    folder.mkdir()
+    for file, cron in (("a.yaml", "0 6 * * MON"), ("b.yaml", "0 7 * * MON")):
+        write_sweep(schedule={"cron": cron}).rename(folder / file)
+    files = _Files(folder)
+    for _ in range(2):
+        assert [served.path.name for served in files.served()] == ["a.yaml"]
+    assert capsys.readouterr().out.count("b.yaml is left out: its name toy is that of") == 1
+    (folder / "a.yaml").unlink()
+    assert [served.path.name for served in files.served()] == ["b.yaml"]

@@ -91,3 +91,12 @@ def test_before_any_trial_was_pruned_it_may_take_less(write_sweep, tuner, tmp_pa
     said = tuner("run", path, "--out", tmp_path / "run").stdout
     assert ("from its first 4 trials; less where trials are pruned)" in said) == less
     assert said.count("less where trials are pruned") == 2 * less
+
+
+def test_any_range_of_a_script_of_your_own_may_decide_how_long_it_takes(write_sweep):
+    long = {
+        "rate": {"float": [1e-5, 1e-1], "default": 1e-4},
+        "depth": {"int": [1, 4000], "default": 2},
+    }
+    kinds = [_kind(load_sweep(write_sweep(**space)).whole()) for space in ({}, {}, {"space": long})]
+    assert kinds[0] == kinds[1] != kinds[2]

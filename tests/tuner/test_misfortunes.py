@@ -22,12 +22,13 @@ from tuner.backends import Outcome
 from tuner.backends import local as local_backend
 from tuner.backends.local import LocalBackend
 from tuner.cli_run import retype
-from tuner.errors import LedgerAway
+from tuner.errors import LedgerAway, SweepFailed
 from tuner.ledger import Ledger
 from tuner.processes import Masker, processes_of, secrets_in
 from tuner.progress import PlainView
 from tuner.run_folder import RunFolder
 from tuner.sweep import load_sweep
+from tuner.workers import Workers
 
 
 @pytest.fixture
@@ -497,3 +498,53 @@ def test_stop_ends_every_worker_of_this_machine(write_sweep, tmp_path, tuner):
             process.communicate(timeout=PATIENCE)
         assert process.returncode == 143
     assert json.loads((tmp_path / "run/report.json").read_text())
+
+
+def test_a_signal_that_comes_while_the_database_is_asked_is_heard(sweep_of, monkeypatch):
+    """`tuner stop` is looked for in the ledger, which says no, and just then Ctrl-C comes."""
+
+    def asks_and_is_interrupted(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return False
+
+    monkeypatch.setattr(Workers, "beat", lambda self: True)
+    monkeypatch.setattr(Workers, "stop_asked", asks_and_is_interrupted)
+    outcome, _ = sweep_of(fixed={"sleep": 0.2}, budget={"trials": 2})
+    assert outcome is Outcome.STOPPED
+
+
+def test_a_trial_that_others_have_ended_meanwhile_is_left_to_them(sweep_of, monkeypatch):
+    """As after a laptop's sleep: the trial's words come before the look at who has it."""
+    take_in = local_backend._LocalRun._take_in
+
+    def late(self, running):
+        if running.trial.number == 0:
+            self.ledger.study.tell(running.trial.number, 0.5)
+        take_in(self, running)
+
+    monkeypatch.setattr(local_backend._LocalRun, "_take_in", late)
+    outcome, ledger = sweep_of(fixed={"sleep": 0.2}, budget={"trials": 2, "parallel": 1})
+    assert outcome is Outcome.FINISHED
+    assert [t.state for t in ledger.read_trials()] == [TrialState.COMPLETE] * 2
+    assert ledger.read_trials()[0].value == 0.5
+
+
+@pytest.mark.parametrize("elsewhere", ["this configuration cannot work", "another"])
+def test_a_broken_machine_does_not_use_up_what_others_could_run(write_sweep, tmp_path, elsewhere):
+    """Five failures with the same words here; there is a success elsewhere, and a failure."""
+    loaded = load_sweep(write_sweep(fixed={"mode": "fails"}, budget={"trials": 9, "parallel": 1}))
+    folder = RunFolder(tmp_path / "run")
+    folder.claim(loaded)
+    ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
+    done = {"purpose": "search", "arguments": [], "worker": "another"}
+    for words, state in (({}, TrialState.COMPLETE), ({"failure": elsewhere}, TrialState.FAIL)):
+        trial = ledger.start_at({}, {}, done)
+        ledger.finish(trial, 1.0, state, words | {"outcome": "failed" if words else "finished"})
+    backend = LocalBackend(loaded)
+    if elsewhere == "another":
+        with pytest.raises(SweepFailed, match="5 trials failed here with the same words"):
+            backend.run(ledger, folder, PlainView())
+        assert len(ledger.read_trials()) == 7
+    else:  # it is the configurations, and how many of them fail is a result
+        assert backend.run(ledger, folder, PlainView()) is Outcome.FINISHED
+        assert len(ledger.read_trials()) == 9

@@ -1,5 +1,6 @@
 """How many trials at once: measured with real runs of the real script, told, and remembered."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -88,13 +89,33 @@ def test_more_at_once_have_to_be_worth_it(monkeypatch, loaded, rates, at_once, g
 
 def test_memory_is_for_the_largest_batch(loaded):
     probes = Probes(Launcher(loaded, RunFolder(Path("nowhere"))), {"batch_size": 8}, lambda: False)
-    assert probes.larger == 2  # the space goes up to 16
+    assert probes.heavier == 2  # the space goes up to 16
     probes.memory, probes.room = 1e9, 7e9
     assert probes.has_room_for(2)
     assert not probes.has_room_for(3)
     probes.memory, probes.gpu_memory = 0.0, 0.2
     assert probes.has_room_for(1)
     assert not probes.has_room_for(2)
+
+
+def test_memory_is_for_what_needs_most_of_it(tiny_bert, tmp_path, write_sweep):
+    """Two passes of R-Drop, and the largest of several models."""
+    large = tmp_path / "large"
+    large.mkdir()
+    shutil.copy(tiny_bert / "config.json", large)
+    weights = (tiny_bert / "model.safetensors").read_bytes()
+    (large / "model.safetensors").write_bytes(weights * 5)
+    loaded = load_sweep(
+        write_sweep(
+            script="train_script/train.py", task={"name": "demo"}, objective={"metric": "eval_f1"},
+            space={"model": {"choice": [str(tiny_bert), str(large)], "default": str(tiny_bert)},
+                   "rdrop": {"choice": [0, 1, 5]}},
+        )
+    )  # fmt: skip
+    launcher = Launcher(loaded, RunFolder(Path("nowhere")))
+    assert Probes(launcher, loaded.typical_point(), lambda: False).heavier == 10
+    heaviest = {"model": str(large), "rdrop": 5}
+    assert Probes(launcher, heaviest, lambda: False).heavier == 1
 
 
 @pytest.fixture

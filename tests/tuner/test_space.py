@@ -100,3 +100,21 @@ def test_grid_of_a_conditional_space_has_no_point_twice():
 def test_nearest_point_keeps_what_fits():
     both = space(x={"float": [1.0, 2.0]}, k={"int": [2, 8], "step": 2}, c={"choice": ["p", "q"]})
     assert both.nearest({"x": 9.0, "k": 5, "c": "z"}) == {"x": 2.0, "k": 4, "c": "p"}
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [optuna.samplers.TPESampler(n_startup_trials=3, seed=1), optuna.samplers.RandomSampler(seed=1),
+     optuna.samplers.GPSampler(n_startup_trials=3, seed=1)],
+    ids=["tpe", "random", "gp"],
+)  # fmt: skip
+def test_optunas_samplers_draw_stepped_floats_with_these_digits_too(sampler):
+    """0.30000000000000004 would be another configuration than the default's 0.3."""
+    stepped = space(dropout={"float": [0.0, 0.5], "step": 0.1})
+    study = optuna.create_study(sampler=sampler)
+    drawn = set()
+    for _ in range(12):
+        trial = study.ask()
+        drawn.add(stepped.suggest(trial)["dropout"])
+        study.tell(trial, 0.0)
+    assert drawn <= {0.0, 0.1, 0.2, 0.3, 0.4, 0.5}

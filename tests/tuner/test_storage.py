@@ -17,7 +17,7 @@ from tests import PATIENCE
 from tests.conftest import ROOT
 from tuner.errors import LedgerAway, LedgerLost, RunFolderError
 from tuner.ledger import Ledger
-from tuner.storage import WAITING, Busy, Patience, Turn, driver_url, masked
+from tuner.storage import WAITING, Busy, Patience, Turn, driver_url, engine_options, masked
 
 DISTRIBUTIONS = {"a": optuna.distributions.FloatDistribution(0, 1)}
 
@@ -255,3 +255,8 @@ def test_a_glance_is_one_reading(tmp_path, make_ledger):
             assert not ledger.best_first()
         assert len(ledger.in_flight()) == 1
     assert len(ledger.best_first()) == 1
+
+
+def test_only_postgresql_is_told_in_its_own_words():
+    assert "keepalives_idle" in engine_options("postgresql://h/x")["connect_args"]
+    assert "connect_args" not in engine_options("mysql+pymysql://h/x")

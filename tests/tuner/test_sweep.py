@@ -98,6 +98,12 @@ budget: {trials: "24"}
         ("script=nowhere.py", "nowhere.py does not exist"),
         ("task=demo", "task needs keys and values, not 'demo'"),
         ("space.batch_size.when.epochs=3", "names epochs, which is not in space"),
+        ("space.batch_size.when.learning_rate=1e-5", "learning_rate, which has endlessly many; give it"),
+        ("space={epochs: {int: [2, 5]}, dropout: {float: [0, 0.3], when: {epochs: 6}}}",
+         "waits for epochs = 6, which is not one of its values"),
+        ("space={epochs: {int: [2, 5]}, dropout: {float: [0, 0.3], when: {epochs: []}}}", "names no value of epochs"),
+        ("fixed.early_stopping=2", "fixed.early_stopping 2 ends a run some time after its best evaluation"),
+        ("schedule.cron=0 6 * * * *", "is no schedule (6 fields): five fields as in cron"),
         ("budget.trials=0", "budget.trials 0 is wrong"),
         ("budget.hours=-1", "budget.hours -1 is wrong"),
         ("space.epochs.float=[1.0, 2.0]", "space.epochs is a whole number: write int: or choice:"),
@@ -271,3 +277,51 @@ def test_an_augmentation_that_breaks_labels_is_told_with_its_place(tmp_path):
         "space.augment augment punctuation would break the labels of cola, which are about the very words",
         "space.augment augment swap needs pairs of texts, and those of cola are single",
     ]
+
+
+def test_conditional_parameters_are_not_for_gp(faults):
+    text = GOOD + "search: {sampler: gp}\n"
+    conditional = "space={schedule: {choice: [linear, polynomial]}, schedule_power: {float: [1, 4], when: {schedule: polynomial}}}"
+    assert any(
+        "gp cannot search conditional parameters" in fault for fault in faults(text, conditional)
+    )
+
+
+def test_a_setting_changes_one_of_the_places_that_an_anchor_fills(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "task: {name: demo}\nmodel: minilm-l6\nobjective: {metric: eval_f1}\n"
+        "space:\n  dropout: &both {float: [0.0, 0.3]}\n  attention_dropout: *both\n"
+    )
+    space = load_sweep(path, ["space.dropout.default=0.2"]).sweep.space
+    assert space["dropout"].default == 0.2
+    assert space["attention_dropout"].default is None
+
+
+@pytest.mark.parametrize(
+    ("blocks", "default"),
+    [
+        ("space: {attention_dropout: {float: [0.0, 0.3]}, classifier_dropout: {choice: [0.3, 0.1]}}",
+         {"attention_dropout": 0.1, "classifier_dropout": 0.1}),
+        ("space: {attention_dropout: {float: [0.0, 0.3]}}\nfixed: {dropout: 0.25}", {"attention_dropout": 0.25}),
+        ("space: {attention_dropout: {choice: [-1, 0.3]}}", {"attention_dropout": -1}),
+    ],
+)  # fmt: skip
+def test_the_default_of_a_dropout_that_is_as_another_is_that_one(tmp_path, blocks, default):
+    """-1 is no rate, and not 0 either."""
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        f"task: {{name: demo}}\nmodel: minilm-l6\nobjective: {{metric: eval_f1}}\n{blocks}\n"
+    )
+    assert load_sweep(path).default_point() == default
+
+
+def test_a_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "task: {name: mrpc, data: ~/MRPC}\nmodel: minilm-l6\nobjective: {metric: eval_f1}\n"
+        "space: {epochs: {int: [1, 2]}}\n"
+    )
+    for settings in ((), ("task.data=~/MRPC",)):
+        assert load_sweep(path, settings).task_options.data == str(tmp_path / "home/MRPC")

@@ -5,6 +5,7 @@ import os
 import queue
 import signal
 import sys
+import tempfile
 import time
 
 import pytest
@@ -165,3 +166,12 @@ def test_a_bad_configuration_is_told_by_the_trial(begin):
     status, _ = ended(begin)
     assert status == 2
     assert "frozen_layers 9 is more than the 2 layers" in trial.stderr_tail[-1]
+
+
+def test_a_folder_too_long_for_a_socket_costs_only_the_server(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    server = WarmServer(SCRIPT, tmp_path / "server.log")
+    assert server.command(["--task", "demo"], {}) == [sys.executable, str(SCRIPT), "--task", "demo"]
+    assert list(long.iterdir()) == []

@@ -9,6 +9,7 @@ recognised. The same folder is what a SageMaker channel carries.
 import hashlib
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,9 @@ def _fingerprint(mark: dict[str, Any]) -> str:
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    part = path.with_suffix(path.suffix + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # others may write it as well
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

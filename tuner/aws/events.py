@@ -102,7 +102,8 @@ def _longest_seconds(loaded: LoadedSweep) -> float | None:
     if budget.hours is not None:
         bounds.append(budget.hours * 3600)
     if budget.usd is not None:
-        bounds.append(budget.usd / loaded.sweep.sagemaker.usd_per_second(budget.at_once))
+        pays_for = budget.usd / loaded.sweep.sagemaker.usd_per_second(budget.at_once)
+        bounds.append(min(pays_for, request.LONGEST_RUN_SECONDS))
     return max(60.0, min(bounds)) if bounds else None
 
 

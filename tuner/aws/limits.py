@@ -18,6 +18,7 @@ from tuner.aws.request import (
     LARGEST_SEED,
     Place,
     as_choice,
+    has_local_storage,
     plan_of,
     searched,
     static_hyperparameters,
@@ -158,7 +159,7 @@ def _space_problems(loaded: LoadedSweep) -> Iterator[str]:
         if as_choice(loaded, parameter):
             yield from _choice_problems(loaded, name)
             continue
-        if parameter.step is not None and parameter.step != 1:
+        if parameter.step is not None and (parameter.kind == "float" or parameter.step != 1):
             yield (
                 f"{place} has step: {parameter.step:g}, and AMT knows no steps; write choice: with "
                 "the values, or leave step out"
@@ -296,6 +297,11 @@ def _block_problems(loaded: LoadedSweep) -> Iterator[str]:
                 f"sagemaker.max_wait_hours {block.max_wait_hours:g} must be at least max_hours "
                 f"{block.max_hours:g}: it counts waiting and training together"
             )
+    if block.kms_key and len({has_local_storage(kind) for kind in block.instance_types}) > 1:
+        yield (
+            "sagemaker.kms_key cannot encrypt the disks of some of sagemaker.instance_type, which have their own, "
+            "and AMT asks all or none; name types of one kind"
+        )
     if block.instance_count > 1 and not block.distributed:
         yield (
             f"sagemaker.instance_count {block.instance_count} without distributed: true would "

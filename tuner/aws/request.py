@@ -29,6 +29,8 @@ LOCAL_STORAGE = re.compile(r"ml\.(g[4-9]|p3dn|p[4-6]|trn|[a-z]+\d+[a-z]*d[.])")
 """Instance types with disks of their own: AWS takes no key for these, and encrypts them in hardware."""
 SHORTEST_RUN_SECONDS = 120
 """AMT accepts no shorter limit for a whole tuning job."""
+LONGEST_RUN_SECONDS = 15_768_000
+"""Nor a longer one: half a year."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +270,8 @@ def job_stem(loaded: LoadedSweep, run_name: str, place: Place) -> str:
         include={"name", "objective", "space", "fixed", "search"},
         exclude_defaults=True, by_alias=True,
     )  # fmt: skip
+    if sweep.model is not None and not loaded.sends_model(sweep.model):  # the hub's, by its name
+        kept["model"] = sweep.model
     task = sweep.task.model_dump(exclude={"data", "validation"}) if sweep.task else None
     block = sweep.sagemaker.model_dump(include={"strategy", "autotune", "warm_start", "completion"})
     stands_on = [place.code, place.program, place.image, dict(place.channels)]
@@ -343,7 +347,7 @@ def _definition(loaded: LoadedSweep, place: Place, name: str, *, tuning: bool) -
         }
     if block.kms_key:
         output["KmsKeyId"] = block.kms_key
-        if not any(LOCAL_STORAGE.match(f"{kind}.") for kind in types):
+        if not has_local_storage(types[0]):  # of several the sweep's problems are told before
             resources["VolumeKmsKeyId"] = block.kms_key
     key = "HyperParameterTuningResourceConfig" if tuning and len(types) > 1 else "ResourceConfig"
     definition[key] = resources
@@ -355,6 +359,11 @@ def _definition(loaded: LoadedSweep, place: Place, name: str, *, tuning: bool) -
     if block.retries is not None:
         definition["RetryStrategy"] = {"MaximumRetryAttempts": block.retries}
     return definition
+
+
+def has_local_storage(instance_type: str) -> bool:
+    """Whether its disks are its own: encrypted by the machine, and not with anybody's key."""
+    return LOCAL_STORAGE.match(f"{instance_type}.") is not None
 
 
 def metric_definitions(loaded: LoadedSweep) -> list[dict[str, str]]:
@@ -405,7 +414,7 @@ def _tags(block: SageMakerBlock) -> list[dict[str, str]]:
 
 
 __all__ = [
-    "Place", "Plan", "as_choice", "as_decoded", "for_container", "job_stem",
+    "Place", "Plan", "as_choice", "as_decoded", "for_container", "has_local_storage", "job_stem",
     "metric_definitions", "parameter_ranges", "plan_of", "point_of", "searched",
     "static_hyperparameters", "texts", "training_request", "tuning_request",
 ]  # fmt: skip

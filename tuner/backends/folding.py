@@ -21,9 +21,13 @@ from tuner.points import Points
 from tuner.progress import Row, Totals, View
 from tuner.sweep import LoadedSweep
 
-OUT_OF_MONEY = "budget.usd was used up"
 LOG_PATIENCE = 3
 """Polls that a finished job's log may take to arrive: CloudWatch is some seconds behind."""
+
+
+def used_up(cap: str) -> str:
+    """Why a job was cut short whose time limit came from this cap."""
+    return f"{cap} was used up"
 
 
 @dataclass
@@ -112,7 +116,8 @@ class Folding:
         )  # fmt: skip
         is_cut = ending.outcome != "finished" and job.secondary == "MaxRuntimeExceeded"
         if is_cut and "most_seconds" in trial.user_attrs:
-            ending = Ending("interrupted", TrialState.FAIL, OUT_OF_MONEY)
+            cap = trial.user_attrs.get("most_seconds_by", "budget.usd")
+            ending = Ending("interrupted", TrialState.FAIL, used_up(cap))
         block = self.loaded.sweep.sagemaker
         facts = jobs.facts_of_trial(job, block, output, ending, stream, lines)
         self.close(trial, value, ending, facts, output.curve)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from tuner.backends.base import Outcome, totals_of
@@ -164,7 +165,7 @@ class _LocalRun:
         self.noted = self.looked = self.started
         self.look_at, self.none_left = 0.0, False
         self.others = Others()
-        self.failures = 0
+        self.failed: list[int] = []
         self.durations: list[float] = []
 
     def run(self) -> Outcome:
@@ -190,7 +191,7 @@ class _LocalRun:
         except BaseException:  # Ctrl-C among them: no trial outlives us; raised again
             try:
                 self._end_all()
-            except LedgerLost:
+            except BaseException:  # noqa: BLE001 (the first error is the one that is raised)
                 self._abandon_all()
             raise
         finally:
@@ -256,7 +257,9 @@ class _LocalRun:
         """Now and then: that we are at work, and the hours, so that a killed sweep does not get them back."""
         if self.workers.beat():
             self.others = self.workers.others()
-            self.asked.times = max(self.asked.times, int(self.workers.stop_asked()))
+            # In this order: a signal may come while the database is asked.
+            if self.workers.stop_asked() and not self.asked.times:
+                self.asked.times = 1
             for running in self.running.values():
                 if self.ledger.owner(running.trial) != self.workers.me:
                     running.lost = True
@@ -384,10 +387,18 @@ class _LocalRun:
             running.process.kill()
 
     def _on_line(self, running: _Running, line: str) -> None:
-        output = running.output
         # What a script says while it is being ended depends on who is faster.
-        if running.pruned or not output.take(line):
+        if running.pruned or running.lost or not running.output.take(line):
             return
+        try:
+            self._take_in(running)
+        except UpdateFinishedTrialError:  # we were away so long that another has ended it
+            running.lost = True
+            running.process.kill()
+
+    def _take_in(self, running: _Running) -> None:
+        """An evaluation: to the ledger, to the pruner, to who looks on."""
+        output = running.output
         if output.fraction is None and not running.by_count:
             running.by_count = True
             running.trial.set_user_attr("steps", "evaluations")
@@ -450,7 +461,8 @@ class _LocalRun:
             self.ledger.finish(running.trial, output.value, ending.state, facts)
             shutil.rmtree(process.folder / "checkpoint", ignore_errors=True)
         self._note_elapsed(1.0)
-        self.failures += ending.outcome == "failed"
+        if ending.outcome == "failed":
+            self.failed.append(process.number)
         if ending.outcome in ("finished", "pruned"):
             self.durations.append(row.seconds)
         row.status, row.note = ending.outcome, ending.failure
@@ -506,12 +518,12 @@ class _LocalRun:
 
     def _stop_running(self, why: str, outcome: Outcome) -> Outcome:
         """Lets running trials write their checkpoints and end; a second signal kills them."""
-        if self.running:
-            self.view.say(f"{why}: waiting for {len(self.running)} running trial(s) to save")
         for running in self.running.values():
             if not running.pruned:
                 running.cut_short = why
             running.process.stop()
+        if self.running:
+            self.view.say(f"{why}: waiting for {len(self.running)} running trial(s) to save")
         for begun in self.begun.values():
             self.ledger.release(begun.trial)
         self.begun.clear()
@@ -544,17 +556,25 @@ class _LocalRun:
             left.kill()
 
     def _give_up_if_nothing_works(self) -> None:
-        if self.failures < FAILURES_WITHOUT_SUCCESS or self.durations:
+        if len(self.failed) < FAILURES_WITHOUT_SUCCESS or self.durations:
             return
         trials = self.ledger.read_trials()
-        if any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):
-            return
-        last = next(t for t in reversed(trials) if t.user_attrs.get("outcome") == "failed")
-        raise SweepFailed(
-            f"{self.failures} trials failed and none succeeded, so the sweep stopped. "
-            f"Trial {last.number}: {last.user_attrs['failure']} "
-            f"(its log: {self.folder.shown}/trials/{last.number:04d}/stderr.log)"
-        )
+        failures = {t.number: t.user_attrs["failure"] for t in trials if "failure" in t.user_attrs}
+        last = self.failed[-1]
+        log = f"its log: {self.folder.shown}/trials/{last:04d}/stderr.log"
+        if not any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):
+            raise SweepFailed(
+                f"{len(self.failed)} trials failed and none succeeded, so the sweep stopped. "
+                f"Trial {last}: {failures.get(last, '')} ({log})"
+            )
+        # Elsewhere, or earlier, trials succeeded. One sentence for all that nobody else has had
+        # tells of this machine, not of a region of the space.
+        own = {failures.pop(number, "") for number in self.failed}
+        if len(own) == 1 and not own & {*failures.values()}:
+            raise SweepFailed(
+                f"{len(self.failed)} trials failed here with the same words and none succeeded, while others "
+                f"before or elsewhere did, so this machine starts no more. Trial {last}: {own.pop()} ({log})"
+            )
 
     def _totals(self) -> Totals:
         with self.ledger.glance():

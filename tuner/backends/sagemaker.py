@@ -9,9 +9,11 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.aws import jobs, limits, request
@@ -27,7 +29,7 @@ from tuner.aws.session import (
 )
 from tuner.aws.upload import pack_script, send_channels, send_script
 from tuner.backends.base import Outcome
-from tuner.backends.folding import OUT_OF_MONEY, Folding
+from tuner.backends.folding import Folding, used_up
 from tuner.errors import SweepFailed, TunerError
 from tuner.ledger import Ledger
 from tuner.points import Judge, Points, Proposal
@@ -47,6 +49,7 @@ SECONDS_TO_STOP = 120.0
 """What AWS gives a training job to end after it was asked to"""
 OVER_ALREADY = "ValidationException"
 """A job may end between the question and the stop; others still have to be stopped"""
+CAPS = {"budget.usd": Outcome.OUT_OF_MONEY, "budget.hours": Outcome.OUT_OF_HOURS}
 THERE_ALREADY = "ResourceInUse"
 """Names are the sweep's own: a job of this name is the one that was asked for"""
 
@@ -160,6 +163,10 @@ class _UsedUp(Exception):
         self.name, self.outcome = name, outcome
 
 
+class _NoRoom(AwsUnreachable):
+    """A quota is used up, for now."""
+
+
 class _Detached(Exception):
     """A person wants their terminal back; AWS goes on."""
 
@@ -180,6 +187,7 @@ class _Run:
     """The tuning jobs that came to their end while this process looked."""
     has_limit: bool = True
     created: dict[str, float] = field(default_factory=dict)
+    seen_running: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.sweep = self.loaded.sweep
@@ -305,7 +313,8 @@ class _Run:
         if budget.hours is not None:
             bounds.append(budget.hours * 3600 - self._elapsed())
         if budget.usd is not None:
-            bounds.append((budget.usd - self._spent()) / self._rate(budget.at_once))
+            pays_for = (budget.usd - self._spent()) / self._rate(budget.at_once)
+            bounds.append(min(pays_for, request.LONGEST_RUN_SECONDS))
         return max(60.0, min(bounds)) if bounds else None
 
     def _rate(self, at_once: int) -> float:
@@ -352,7 +361,7 @@ class _Run:
                 )
             status = said["HyperParameterTuningJobStatus"]
             over = status in jobs.TUNING_TERMINAL
-            self._count_time_alone(said)
+            self._count_time_alone(said["CreationTime"], said.get("HyperParameterTuningEndTime"))
             if not over and not was_running:
                 was_running, part["status"] = True, "InProgress"
                 self._note_parts()
@@ -392,9 +401,16 @@ class _Run:
     def _own_jobs(self) -> bool:
         """Runs the default and the confirmation as training jobs; False where they were stopped."""
         flying: dict[str, FrozenTrial] = {}
-        for trial in self.ledger.read_trials():
-            if trial.state == TrialState.RUNNING and "tuning_job" not in trial.user_attrs:
-                self._create(trial, flying)
+        found = [
+            self._create(trial, flying) for trial in self.ledger.read_trials()
+            if trial.state == TrialState.RUNNING and "tuning_job" not in trial.user_attrs
+        ]  # fmt: skip
+        begun = [job.started for job in found if job and job.started]
+        if begun:  # they ran on while nobody followed
+            ended = [job.ended if job.is_over else None for job in found if job]
+            over = [moment for moment in ended if moment]
+            self._count_time_alone(min(begun), max(over) if len(over) == len(ended) else None)
+        self._look_at(flying)  # what is over already costs nothing more
         while True:
             while not self._is_stopped() and len(flying) < self.sweep.budget.at_once:
                 proposal = self._next_own()
@@ -405,20 +421,26 @@ class _Run:
                 self._create(self._write_down(proposal), flying)
             if not flying:
                 return not self._is_stopped()
-            for name, trial in list(flying.items()):
-                if self._is_stopped():
-                    self._call(partial(_stop_training_job, self.aws, name))
-                if self._call(partial(self._fold_own, name, trial)):
-                    del flying[name]
-                    self._look_at_end_of(trial.number)
+            self._look_at(flying)
             if flying:
                 self._wait()
 
+    def _look_at(self, flying: dict[str, FrozenTrial]) -> None:
+        """Takes out what is over; stops what runs after somebody asked for that."""
+        for name, trial in list(flying.items()):
+            if self._is_stopped():
+                self._call(partial(_stop_training_job, self.aws, name))
+            if self._call(partial(self._fold_own, name, trial)):
+                del flying[name]
+                if self._is_of_now(name):  # else the budget may be another one since
+                    self._look_at_end_of(trial.number)
+
     def _look_at_end_of(self, number: int) -> None:
-        """Where AWS ended a job by the time limit that our money set it, there is none left."""
-        facts = self.ledger.read_trials()[number].user_attrs
-        if self.has_limit and facts.get("failure") == OUT_OF_MONEY:
-            raise _UsedUp("budget.usd", Outcome.OUT_OF_MONEY)
+        """Where AWS ended a job by the time limit that money or hours set it, nothing of these is left."""
+        failure = self.ledger.read_trials()[number].user_attrs.get("failure")
+        for cap, outcome in CAPS.items():
+            if self.has_limit and failure == used_up(cap):
+                raise _UsedUp(cap, outcome)
 
     def _next_own(self) -> Proposal | None:
         """The default once, then what is to be confirmed."""
@@ -456,10 +478,14 @@ class _Run:
             "training_job": f"{self.stem}-{words}"[:LONGEST_NAME],
             "asked_at": time.time(),
         }
-        if self.sweep.budget.usd is not None:  # a bound that AWS keeps where nobody follows
-            left = (self.sweep.budget.usd - self._spent()) / self._rate(self._width())
-            if left < self.block.max_hours * 3600:
-                facts["most_seconds"] = max(SHORTEST_OWN_SECONDS, left)
+        budget, bounds = self.sweep.budget, {}  # that AWS keeps where nobody follows
+        if budget.usd is not None:
+            bounds["budget.usd"] = (budget.usd - self._spent()) / self._rate(self._width())
+        if budget.hours is not None:
+            bounds["budget.hours"] = budget.hours * 3600 - self._elapsed()
+        if bounds and (left := min(bounds.values())) < self.block.max_hours * 3600:
+            facts["most_seconds"] = max(SHORTEST_OWN_SECONDS, left)
+            facts["most_seconds_by"] = min(bounds, key=lambda cap: bounds[cap])
         return self.ledger.start_job(proposal.point, self.points.space.distributions(), facts)
 
     def _width(self) -> int:
@@ -469,31 +495,40 @@ class _Run:
         to_come = planned - len(self.ledger.counted("confirm"))
         return max(running + 1, min(self.sweep.budget.at_once, running + to_come))
 
-    def _create(self, trial: FrozenTrial, flying: dict[str, FrozenTrial]) -> None:
-        """Starts the training job of a trial in the ledger unless AWS has it already."""
+    def _create(
+        self, trial: FrozenTrial, flying: dict[str, FrozenTrial]
+    ) -> jobs.TrainingJob | None:
+        """Starts the training job of a trial in the ledger unless AWS has it already: then that one."""
         name = str(trial.user_attrs["training_job"])
-        if self._call(partial(jobs.read_job, self.aws, name)) is None:
-            if self._is_stopped():
-                self.fold.abandon(trial)
-                return
+        there: jobs.TrainingJob | None = self._call(partial(jobs.read_job, self.aws, name))
+        if there is None:
             seed = int(trial.user_attrs["seed"])
             asked = request.training_request(
                 self.loaded, self.place, name, dict(trial.params), seed,
                 trial.user_attrs.get("most_seconds"),
             )  # fmt: skip
-            self._call(partial(self._create_training_job, asked))
+            # Where there is no room beside our own jobs, one of these will make it.
+            if not self._call(partial(self._create_training_job, asked, trial), bool(flying)):
+                self.fold.abandon(trial)
+                return None
         flying[name] = trial
         self.fold.show(trial)
+        return there
 
-    def _create_training_job(self, asked: dict[str, Any]) -> None:
+    def _create_training_job(self, asked: dict[str, Any], trial: FrozenTrial) -> bool:
+        """Whether it was created; not where somebody has stopped the sweep, perhaps while there was no room."""
+        if self._is_stopped():
+            return False
         self.created[asked["TrainingJobName"]] = time.monotonic()
+        optuna.Trial(self.ledger.study, trial._trial_id).set_user_attr("asked_at", time.time())
         ask = partial(self.aws.sagemaker.create_training_job, **asked)
         try:
             _taken("sagemaker:CreateTrainingJob", ask, unless=THERE_ALREADY)
         except AwsError as exc:
             if code_of(exc) in ("ResourceLimitExceeded", "ServiceQuotaExceededException"):
-                raise AwsUnreachable(str(exc)) from exc  # others' jobs end, and make room
+                raise _NoRoom(str(exc)) from exc  # others' jobs end, and make room
             raise
+        return True
 
     def _fold_own(self, name: str, trial: FrozenTrial) -> bool:
         """Whether the training job is over and in the ledger."""
@@ -503,10 +538,16 @@ class _Run:
         if job is None:
             raise AwsError(f"training job {name} is no longer on AWS")
         if not job.is_over:
+            if job.status != "Stopping":  # asked before, perhaps for a run that is over
+                self.seen_running.add(name)
             return False
-        if job.status == "Stopped" and job.secondary == "Stopped":
-            self.ledger.set("stop_asked", True)  # by a person, perhaps in AWS's console
+        if self._is_of_now(name) and job.status == "Stopped" and job.secondary == "Stopped":
+            self.ledger.set("stop_asked", True)  # now, by a person, perhaps in AWS's console
         return self.fold.finish(self.ledger.read_trials()[trial.number], job, {})
+
+    def _is_of_now(self, name: str) -> bool:
+        """Whether the job ran while this process looked: what became of others was meant for earlier ones."""
+        return name in self.seen_running or name in self.created
 
     # Time, patience and what a person asks for.
 
@@ -526,8 +567,11 @@ class _Run:
         if hours and self.has_limit and self._elapsed() > hours * 3600:
             raise _UsedUp("budget.hours", Outcome.OUT_OF_HOURS)
 
-    def _call(self, ask: Callable[[], Any]) -> Any:
-        """The answer; where AWS does not answer, asks again at the next interval for an hour."""
+    def _call(self, ask: Callable[[], Any], waits_for_room: bool = False) -> Any:
+        """The answer; where AWS does not answer, asks again at the next interval for an hour.
+
+        For room in a quota as long as it takes, if `waits_for_room`.
+        """
         since: float | None = None
         while True:
             try:
@@ -536,7 +580,8 @@ class _Run:
                 if since is None:
                     self.view.say(f"{exc}; trying again")
                 since = since or time.monotonic()
-                if time.monotonic() - since > MOST_SECONDS_AWAY:
+                is_to_wait = waits_for_room and isinstance(exc, _NoRoom)
+                if time.monotonic() - since > MOST_SECONDS_AWAY and not is_to_wait:
                     raise
                 self._wait()
             else:
@@ -574,11 +619,10 @@ class _Run:
         self.ledger.set("elapsed_seconds", self._elapsed())
         self.ledger.set("followed_until", time.time())
 
-    def _count_time_alone(self, said: dict[str, Any]) -> None:
-        """The time that a tuning job ran while nobody followed it counts towards budget.hours."""
-        ended = said.get("HyperParameterTuningEndTime")
+    def _count_time_alone(self, begun: datetime, ended: datetime | None) -> None:
+        """The time that jobs ran while nobody followed them counts towards budget.hours."""
         until = min(time.time(), ended.timestamp() if ended else time.time())
-        since = max(self.followed_until, said["CreationTime"].timestamp())
+        since = max(self.followed_until, begun.timestamp())
         self.spent_before += max(0.0, until - since - (time.monotonic() - self.started))
         self.followed_until = time.time()
 

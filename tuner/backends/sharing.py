@@ -15,15 +15,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import psutil
 
 from train_script.contract import OF_TRIAL
+from train_script.pretrained import locate_model
 from tuner.backends.launching import Launcher, threads_of
 from tuner.ledger import Ledger
-from tuner.machine import free_memory, usable_cores
+from tuner.machine import free_memory, usable_cores, weight_files
 from tuner.processes import Event, TrialProcess, processes_of
 from tuner.space import Point
+from tuner.sweep import LoadedSweep, values_of
 
 Steps = list[dict[str, float]]
 """A run's steps: what probe.py tells of each"""
@@ -142,15 +145,15 @@ class Probes:
     def __init__(self, launcher: Launcher, point: Point, must_end: Callable[[], bool]) -> None:
         self.launcher, self.must_end = launcher, must_end
         self.arguments = launcher.loaded.arguments(point, launcher.loaded.sweep.search.seed)
-        self.larger = _largest_batch(launcher, point)
+        self.heavier = _heavier(launcher.loaded, point)
         self.fault = ""
         self.memory = self.gpu_memory = 0.0
         """What one run needs, in bytes; and as a share of its GPU"""
         self.room = free_memory()
 
     def has_room_for(self, count: int) -> bool:
-        """Whether the memory is enough for so many of the largest trials."""
-        spare = MEMORY_TO_SPARE * self.larger
+        """Whether the memory is enough for so many of the most demanding trials."""
+        spare = MEMORY_TO_SPARE * self.heavier
         on_one_gpu = -(-count // max(1, len(self.launcher.gpus)))
         return count * self.memory * spare < self.room and on_one_gpu * self.gpu_memory * spare < 1
 
@@ -166,7 +169,7 @@ class Probes:
                 )
             steps = self._watched(running, events)
         except OSError as exc:  # no process or folder more
-            self.fault = f"{exc.strerror}"
+            self.fault = exc.strerror or str(exc)
             return None
         finally:
             _end(running, events)
@@ -241,12 +244,25 @@ def shown_rate(rate: float) -> str:
     return f"{rate:.3g}" if rate < 100 else f"{rate:.0f}"
 
 
-def _largest_batch(launcher: Launcher, point: Point) -> float:
-    """How many times larger than this point's the largest batch of the space is."""
-    searched = launcher.loaded.sweep.space.get("batch_size")
-    if searched is None or "batch_size" not in point:
-        return 1.0
-    return max(1.0, max(float(v) for v in searched.values) / float(point["batch_size"]))
+def _heavier(loaded: LoadedSweep, point: Point) -> float:
+    """How many times the memory of this point the most demanding one of the space may need."""
+
+    def of_model(name: Any) -> float:
+        place = Path(locate_model(loaded.model_place(str(name))))
+        return float(sum(file.stat().st_size for file in weight_files(place)))
+
+    weights: dict[str, Callable[[Any], float]] = {
+        "batch_size": float, "max_length": float, "model": of_model,
+        "rdrop": lambda value: 2.0 if float(value) else 1.0,  # two passes
+    }  # fmt: skip
+    times = 1.0
+    for option, weight in weights.items():
+        values = values_of(loaded.sweep, option)
+        if option in point and len(values) > 1:
+            found = [weight(value) for value in values]
+            if all(found):  # a model that only the hub has weighs nothing yet
+                times *= max(found) / weight(point[option])
+    return max(1.0, times)
 
 
 def _end(running: dict[int, TrialProcess], events: "queue.Queue[Event]") -> None:

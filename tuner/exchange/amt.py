@@ -115,9 +115,17 @@ def _boolean(word: str) -> bool:
 
 
 def bring_in(
-    aws: Aws, tuning_job: TuningJob, ledger: Ledger, say: Callable[[str], None], curves: bool = True
+    aws: Aws,
+    tuning_job: TuningJob,
+    ledger: Ledger,
+    say: Callable[[str], None],
+    curves: bool = True,
+    block: SageMakerBlock | None = None,
 ) -> int:
-    """Adds the training jobs that the ledger lacks, each once; how many were added."""
+    """Adds the training jobs that the ledger lacks, each once; how many were added.
+
+    `block` knows what an hour of their instances costs.
+    """
     known = {t.user_attrs.get("training_job") for t in ledger.read_trials()}
     added = 0
     for summary in jobs.list_jobs(aws, tuning_job.name):
@@ -128,7 +136,7 @@ def bring_in(
             say(f"training job {summary['TrainingJobName']} is no longer on AWS; left out")
             continue
         stream, lines = jobs.read_log(aws, job.name) if curves else ("", [])
-        ledger.study.add_trial(_trial(tuning_job, job, summary, stream, lines))
+        ledger.study.add_trial(_trial(tuning_job, job, summary, stream, lines, block))
         added += 1
         if added % 25 == 0:
             say(f"{added} training jobs read")
@@ -137,7 +145,7 @@ def bring_in(
 
 def _trial(
     tuning_job: TuningJob, job: jobs.TrainingJob, summary: Mapping[str, Any], stream: str,
-    lines: list[str],
+    lines: list[str], block: SageMakerBlock | None,
 ) -> optuna.trial.FrozenTrial:  # fmt: skip
     params = {
         name: _value(distribution, job.hyperparameters[name])
@@ -155,7 +163,7 @@ def _trial(
         job, value, stopped_by_us=with_it, lines=lines, metric=tuning_job.metric,
         said_its_end=output.is_at_end,
     )  # fmt: skip
-    facts = jobs.facts_of_trial(job, SageMakerBlock(), output, ending, stream, lines) | {
+    facts = jobs.facts_of_trial(job, block or SageMakerBlock(), output, ending, stream, lines) | {
         "purpose": "search",
         "chosen_by": CHOSEN_BY.get(tuning_job.strategy, "adaptive"),
         "tuning_job": tuning_job.name,

@@ -1,5 +1,8 @@
 """Anybody's Optuna study, copied into a run folder."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
 
@@ -17,10 +20,24 @@ def bring_in(source: Ledger, target: Ledger) -> int:
         )
     for key, value in study.user_attrs.items():
         target.set(key, value)
-    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    finished = [t for t in study.get_trials() if t.state.is_finished()]
+    numbers = {trial.number: index for index, trial in enumerate(finished)}
     for trial in finished:
+        if "schema" in study.user_attrs:
+            trial.user_attrs = renumbered(trial.user_attrs, numbers)
+        elif trial.intermediate_values:  # others report at steps of their own
+            trial.user_attrs = trial.user_attrs | {"steps": "evaluations"}
         target.study.add_trial(trial)
     return len(finished)
+
+
+def renumbered(attributes: Mapping[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:
+    """A trial's attributes where all trials have got new numbers; KeyError for a number that has none."""
+    links = {
+        key: numbers[number] for key in ("confirms", "continues")
+        if isinstance(number := attributes.get(key), int)
+    }  # fmt: skip
+    return dict(attributes) | links
 
 
 def direction_of(ledger: Ledger) -> str:

@@ -20,6 +20,7 @@ from optuna.distributions import (
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuner.errors import TunerError
+from tuner.exchange.studies import renumbered
 from tuner.ledger import Ledger
 from tuner.space import Scalar
 
@@ -97,6 +98,8 @@ class ImportedTable:
     trials: list[FrozenTrial]
     metric: str
     direction: str
+    is_ours: bool
+    """Whether `tuner export` wrote it"""
 
 
 def read_table(
@@ -123,7 +126,7 @@ def read_table(
         metric, trials = objective, trials_of_theirs(path, header, rows, objective, parameters, log)
     if direction not in ("maximize", "minimize"):
         raise TunerError("--direction must be maximize or minimize")
-    return ImportedTable(trials, metric, direction)
+    return ImportedTable(trials, metric, direction, is_ours(header))
 
 
 def is_ours(header: Sequence[str]) -> bool:
@@ -132,8 +135,12 @@ def is_ours(header: Sequence[str]) -> bool:
 
 
 def trials_of_ours(path: Path, rows: Iterable[tuple[int, Mapping[str, str]]]) -> list[FrozenTrial]:
-    """The trials of a table that `write_csv` wrote, as they were."""
+    """The trials of a table that `write_csv` wrote, as they were; in what order their rows stand is all one."""
     trials = []
+    rows = sorted(rows, key=lambda row: _number(path, *row))
+    numbers = {_number(path, *row): index for index, row in enumerate(rows)}
+    if len(numbers) < len(rows):
+        raise TunerError(f"{path} has a number twice; each trial has one row")
     for line, row in rows:
         try:
             distributions = {
@@ -145,7 +152,7 @@ def trials_of_ours(path: Path, rows: Iterable[tuple[int, Mapping[str, str]]]) ->
                 value=float(row["objective"]) if row["objective"] else None,
                 params={name: json.loads(row[f"{PARAM}{name}"]) for name in distributions},
                 distributions=distributions,
-                user_attrs=json.loads(row["attributes"]),
+                user_attrs=_linked(path, line, json.loads(row["attributes"]), numbers),
                 intermediate_values={
                     int(step): float(value) for step, value in json.loads(row["curve"]).items()
                 },
@@ -156,6 +163,25 @@ def trials_of_ours(path: Path, rows: Iterable[tuple[int, Mapping[str, str]]]) ->
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise TunerError(f"{path}:{line} is not as `tuner export` wrote it: {exc}") from exc
     return trials
+
+
+def _number(path: Path, line: int, row: Mapping[str, str]) -> int:
+    try:
+        return int(row["number"])
+    except ValueError as exc:
+        raise TunerError(f"{path}:{line} number {row['number']!r} is no whole number") from exc
+
+
+def _linked(
+    path: Path, line: int, attributes: Mapping[str, Any], numbers: Mapping[int, int]
+) -> dict[str, Any]:
+    """The attributes with the numbers that trials get here, where other rows are gone."""
+    try:
+        return renumbered(attributes, numbers)
+    except KeyError as exc:
+        raise TunerError(
+            f"{path}:{line} is a run of trial {exc.args[0]} again, and that one has no row"
+        ) from exc
 
 
 def _moment(text: str) -> datetime | None:

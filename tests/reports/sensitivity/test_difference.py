@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from scipy.stats import ttest_ind
 
-from reports.sensitivity.difference import difference
+from reports.sensitivity.difference import difference, more_runs
 
 
 def test_interval_is_that_of_scipys_t_test():
@@ -39,3 +42,20 @@ def test_others_tell_how_large_the_seed_noise_is():
     # Squares: 2 of 0.0000005 and one of 0.0002, over 3 degrees; Student's 2.353 of it.
     error = ((0.000001 + 0.0002) / 3) ** 0.5
     assert pooled.high - pooled.estimate == pytest.approx(2.3534 * error, rel=1e-3)
+
+
+def test_two_runs_that_are_the_same_do_not_say_that_there_is_no_noise():
+    assert difference([0.8209], [0.8122, 0.8122]) is None
+    sure = difference([0.9] * 3, [0.8] * 3)
+    assert sure.low == sure.high == pytest.approx(0.1)
+
+
+def test_more_runs_narrow_an_interval_by_their_degrees_of_freedom_too():
+    """0.0086 of noise, 0.0150 apart: of two runs each the quantile is 2.9, of three 2.1, of four 1.9."""
+    a, b = [0.8150 - 0.00608, 0.8150 + 0.00608], [0.8 - 0.00608, 0.8 + 0.00608]
+    assert difference(a, b).low < 0
+    more = more_runs(a, b, 0.9, [], 30)
+    assert more == 1
+    reach = student.ppf(0.95, 4) * 0.0086 * math.sqrt(2 / 3)
+    assert reach < 0.0150
+    assert more_runs(a, [x + 0.0149 for x in b], 0.9, [], 30) is None
