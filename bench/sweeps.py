@@ -141,7 +141,8 @@ def by_tuner(arena: Arena) -> list[dict[str, float]]:
                  "text": ["one", "two"], "label": "label"},
         "objective": {"metric": "eval_accuracy"},
         "space": {name: {"choice": sorted({p[name] for p in arena.points})} for name in GRID},
-        "fixed": {"epochs": 1, "evaluations": 1, "precision": "auto", "max_length": 128},
+        "fixed": {"epochs": 1, "evaluations": 1, "precision": "auto", "max_length": 128,
+                  "weight_decay": 0.0},
         "search": {"sampler": "grid", "pruner": "none"}, "confirm": {"top": 0},
         "budget": {"trials": len(arena.points)},
     }  # fmt: skip
