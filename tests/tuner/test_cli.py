@@ -370,6 +370,7 @@ def test_a_window_that_is_closed_lets_the_trials_save(write_sweep, tmp_path, sen
     process = subprocess.Popen(
         [sys.executable, "-m", "tuner.cli", "run", str(path)], stdout=terminal, stderr=terminal,
         stdin=terminal, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
         env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "40"},
     )  # fmt: skip
     os.close(terminal)
