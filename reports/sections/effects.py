@@ -1,5 +1,6 @@
 """How the score follows each hyperparameter: the surrogate's curve with its band, and the trials."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +28,8 @@ from reports.wording import evidence, score, shown
 
 NAME, TITLE = "effects", "The score along each hyperparameter"
 MOST_POINTS_TOLD = 100
+MARGIN = 0.04
+"""As a part of an axis, at each end"""
 MOST_POINTS = 300  # in each of several pictures
 
 
@@ -62,7 +65,8 @@ def draw(data: dict[str, Any]) -> Drawing:
             add_effect(figure, parameter["column"], parameter["effect"], place)
         for group in GROUPS:
             _add_points(figure, parameter, group, place)
-        figure.update_xaxes(parameter_axis(parameter["column"]), **place)
+        shown_range = _whole_range(parameter["column"], parameter["points"])
+        figure.update_xaxes(parameter_axis(parameter["column"]) | shown_range, **place)
     most = max(p["scored"] for p in parameters)
     if data["fit"]["trusted"]:
         sentence = (
@@ -81,6 +85,18 @@ def draw(data: dict[str, Any]) -> Drawing:
         [sentence, *drawn_of(max(len(p["points"]) for p in parameters), most)],
         [FigureView(once_in_legend(figure), description, _table(data, parameters))],
     )
+
+
+def _whole_range(column: dict[str, Any], points: list[dict[str, Any]]) -> dict[str, Any]:
+    """The declared range as an axis, so that few points are seen where they lie in it; none where some lie outside."""
+    low, high = column["low"], column["high"]
+    if column["kind"] == "choice" or low is None or low == high:
+        return {}
+    if not all(low <= point["value"] <= high for point in points):
+        return {}
+    if column["log"]:
+        low, high = math.log10(low), math.log10(high)
+    return {"range": [low - MARGIN * (high - low), high + MARGIN * (high - low)]}
 
 
 def add_effect(

@@ -23,6 +23,8 @@ from reports.wording import counted, score, shown
 
 NAME, TITLE = "history", "History"
 PRUNED = "pruned (last score)"
+FEW = 12
+"""Trials that each have a number on the axis"""
 SYMBOLS = {
     "confirmation": "diamond", PRUNED: "triangle-down-open", "default": "star", "random": "square",
     "space-filling": "square-open", "grid": "square-open", "one at a time": "square-open",
@@ -73,7 +75,7 @@ def draw(data: dict[str, Any]) -> Drawing:
             text=["<br>".join(literal(f"{k} = {shown(v)}") for k, v in p["params"].items()) for p in part],
             hovertemplate="trial %{x}: %{y:.4~g}<br>%{text}<extra></extra>",
         )  # fmt: skip
-    figure.update_xaxes(title="trial")
+    figure.update_xaxes(title="trial", dtick=1 if len(data["points"]) <= FEW else None)
     figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]))
     description = f"Scores of {counted(data['scored'], 'trial')} in their order, with the best of the search so far."
     table = TableView(

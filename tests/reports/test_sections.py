@@ -511,3 +511,12 @@ def test_random_trials_that_failed_are_not_counted_among_the_best_of_n():
     (text,) = texts(drawn(compute_report(read_table(study_of(trials)))["sections"], "budget"))
     assert "8 independent random trials that finish" in text
     assert text.endswith("Here 3 trials failed beside them.")
+
+
+def test_few_points_are_seen_where_they_lie_in_the_declared_range():
+    """An axis around two learning rates would have no number at all."""
+    space = {"rate": FloatDistribution(1e-5, 2e-3, log=True)}
+    trials = [one(score, {"rate": rate}, space) for rate, score in ((5e-5, 0.5), (8.8e-5, 0.4))]
+    drawing = drawn(compute_report(read_table(study_of(trials)))["sections"], "effects")
+    low, high = drawing.figures[0].figure.layout.xaxis.range
+    assert low < -5 < math.log10(2e-3) < high < -2.5
