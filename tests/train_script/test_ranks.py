@@ -54,7 +54,14 @@ def test_two_processes_give_the_numbers_of_one(tiny_bert, tmp_path, weights):
     assert (tmp_path / "together/model/model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("options", [{}, {"accumulation": 3}, {"rdrop": 1.0, "accumulation": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rdrop": 1.0, "accumulation": 2},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"accumulation": 3}, marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_have_the_gradients_of_one(tiny_bert, tmp_path, options):
     """Before clipping and AdamW, which would hide a wrong scale. Nine examples: five and four."""
     words = json.dumps([str(tiny_bert), options])
