@@ -448,31 +448,29 @@ def test_unordered_choices_are_points_with_intervals():
     )
 
 
-def again(of, score, seed=1000, **params):
-    return one(score, params, {"rate": RATE}, purpose="confirm", confirms=of, seed=seed)
+def said_of_the_winner(*pairs):
+    """Of a default and another configuration, each with its score in the search and on one fresh seed."""
+    space, trials = {"rate": RATE}, []
+    for number, (searched, _) in enumerate(pairs):
+        chosen_by = "default" if number == 0 else "adaptive"
+        trials.append(one(searched, {"rate": 1e-4 * (1 + number)}, space, chosen_by=chosen_by))
+    for number, (_, fresh) in enumerate(pairs):
+        confirms = {"purpose": "confirm", "confirms": number, "seed": 1000}
+        trials.append(one(fresh, trials[number].params, space, **confirms))
+    sections = compute_report(read_table(study_of(trials)))["sections"]
+    return " ".join(texts(drawn(sections, "winner")))
 
 
 def test_the_default_wins_a_tie():
-    """That it is no worse is all that there is to say for it."""
-    space = {"rate": RATE}
-    study = study_of([
-        one(0.81, {"rate": 1e-4}, space, chosen_by="default"), one(0.83, {"rate": 2e-4}, space),
-        again(0, 0.82, rate=1e-4), again(1, 0.82, rate=2e-4),
-    ])  # fmt: skip
-    drawing = drawn(compute_report(read_table(study))["sections"], "winner")
-    assert "found nothing that does better" in " ".join(texts(drawing))
+    """That it is no worse is all that there is to say for the other."""
+    assert "found nothing that does better" in said_of_the_winner((0.81, 0.82), (0.83, 0.82))
 
 
 def test_a_collapsed_default_makes_nobody_surely_better():
     """It calls every pair the same on each seed, and so has the same score to all digits."""
-    space = {"rate": RATE}
-    study = study_of([
-        one(0.8122, {"rate": 1e-5}, space, chosen_by="default"), one(0.8209, {"rate": 2e-4}, space),
-        again(0, 0.8122, rate=1e-5), again(1, 0.8209, rate=2e-4),
-    ])  # fmt: skip
-    text = " ".join(texts(drawn(compute_report(read_table(study))["sections"], "winner")))
-    assert "so few runs cannot tell the two apart" in text
-    assert "From seed to seed" not in text
+    said = said_of_the_winner((0.8122, 0.8122), (0.8209, 0.8209))
+    assert "so few runs cannot tell the two apart" in said
+    assert "From seed to seed" not in said
 
 
 def test_a_space_all_of_which_has_run_asks_for_no_more_trials():
