@@ -112,7 +112,7 @@ class TrainConfig:
         unit="layers", low=0, high=1000,
     )  # fmt: skip
     pooling: str = option(
-        "cls", "what the head reads: the first token, or the mean over all tokens (BERT's own models)",
+        "cls", "what the head reads: the first token, or the mean over all tokens (where batches are packed)",
         choices=["cls", "mean"],
     )  # fmt: skip
     # What keeps it from learning by heart.
@@ -171,8 +171,8 @@ class TrainConfig:
         choices=["fp32", "bf16", "fp16", "auto"],
     )  # fmt: skip
     packing: str = option(
-        "auto", "auto: BERT's own models compute nothing for padding (same numbers, faster); off: as "
-        "all other models",
+        "auto", "auto: BERT, RoBERTa, XLM-R, CamemBERT and ELECTRA compute nothing for padding (same numbers, "
+        "faster); off: as all other models",
         choices=["auto", "off"], tunable=False,
     )  # fmt: skip
     # Where the data is.

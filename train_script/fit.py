@@ -40,6 +40,8 @@ from train_script.tasks import Splits
 from train_script.tokens import tokenize
 
 EVALUATION_BATCH = 64
+FP16_DEVICES = ("cuda",)
+"""Where fp16 is faster than fp32, and so of use"""
 
 
 class Fit:
@@ -128,7 +130,7 @@ class Fit:
 
     def _precision(self) -> str:
         wanted, native = self.config.precision, has_native_bf16(self.device)
-        if wanted == "fp16" and self.device.type != "cuda":
+        if wanted == "fp16" and self.device.type not in FP16_DEVICES:
             raise BadInput("precision fp16 needs a GPU; precision auto takes what the device has")
         if wanted == "bf16" and not native and self.ranks.is_first:
             say(

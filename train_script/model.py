@@ -240,13 +240,15 @@ def _read_tokenizer(place: str) -> PreTrainedTokenizerBase:
 
 
 def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Model and tokenizer, so that transformers' `from_pretrained(folder)` loads them; atomic."""
-    part = folder.with_name(folder.name + ".part")
+    """Model and tokenizer, so that transformers' `from_pretrained(folder)` loads them; each file is whole.
+
+    They are written within the folder, which may be a mount (SageMaker's /opt/ml/model): nothing can be
+    moved into one.
+    """
+    part = folder / ".part"
     shutil.rmtree(part, ignore_errors=True)
     model.save_pretrained(part)
     tokenizer.save_pretrained(part)
-    folder.mkdir(parents=True, exist_ok=True)
-    # The folder itself may be a mount (SageMaker's /opt/ml/model), so its files are replaced.
     for file in part.iterdir():
         os.replace(file, folder / file.name)
     part.rmdir()

@@ -1,6 +1,6 @@
-"""BERT's forward pass over the tokens of a batch laid end to end: nothing is computed for padding.
+"""The forward pass of BERT and its kin over the tokens of a batch laid end to end: nothing is computed for padding.
 
-The same parameters and the same mathematics as transformers' `BertForSequenceClassification`, which
+The same parameters and the same mathematics as transformers' own classifier (`CLASSES`), which
 stays the owner of the weights; what is saved and loaded is that one. Saved is the work on padding, on
 what nobody reads (the last layer's output but for [CLS]), and on drawing dropout masks bit by bit.
 
@@ -17,8 +17,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
-from transformers import BertForSequenceClassification
+from transformers import (
+    BertForSequenceClassification,
+    CamembertForSequenceClassification,
+    ElectraForSequenceClassification,
+    RobertaForSequenceClassification,
+    XLMRobertaForSequenceClassification,
+)
 
+from train_script.pretrained import COUNTS_FROM_TWO
+
+CLASSES = (
+    BertForSequenceClassification,
+    CamembertForSequenceClassification,
+    ElectraForSequenceClassification,
+    RobertaForSequenceClassification,
+    XLMRobertaForSequenceClassification,
+)
+"""Of one build: the same layers; positions, what follows the embeddings and the head differ. Their types are
+`pretrained.PACKED`."""
 GROUP = 8
 """Sequences of about one length share one attention product; those of a group are padded to the longest"""
 
@@ -125,8 +142,11 @@ def _group(start: int, lengths: list[int]) -> Group:
 
 def why_not(model: Any) -> str:
     """Why this model cannot be computed so; empty where it can."""
-    if type(model) is not BertForSequenceClassification:
-        return f"{type(model).__name__} is none of the models that it knows (BERT's own)"
+    if type(model) not in CLASSES:
+        known = ", ".join(
+            kind.__name__.removesuffix("ForSequenceClassification") for kind in CLASSES
+        )
+        return f"{type(model).__name__} is none of the models that it knows ({known})"
     config = model.config
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         return "a decoder attends to less than all tokens"
@@ -181,7 +201,7 @@ class KeepsFrozen(nn.Module):
 
 
 class PackedBert(KeepsFrozen):
-    """A `BertForSequenceClassification` that takes a `Packed` batch; logits in the batch's order.
+    """A classifier of `CLASSES` that takes a `Packed` batch; logits in the batch's order.
 
     `frozen` (the embeddings, then layers from the lowest up) is computed without dropout and gradient. With
     `pooling` "mean" the head reads the mean over the tokens. With `saves_memory` each layer that learns is
@@ -197,10 +217,12 @@ class PackedBert(KeepsFrozen):
         super().__init__()
         self.model = model
         self.frozen, self.pooling, self.saves_memory = list(frozen), pooling, saves_memory
-        self.layers: list[Any] = list(model.bert.encoder.layer)
+        self.layers: list[Any] = list(model.base_model.encoder.layer)
         self.below = max(0, len(self.frozen) - 1)
         """How many layers are frozen"""
         self.heads = int(model.config.num_attention_heads)
+        config = model.config
+        self.first_position = config.pad_token_id + 1 if config.model_type in COUNTS_FROM_TWO else 0
 
     @property
     def is_headless(self) -> bool:
@@ -212,10 +234,16 @@ class PackedBert(KeepsFrozen):
         x = self._frozen_state(batch)
         if not self.is_headless:
             x = self._pooled(x, batch, self.below)
-        pooler = self.model.bert.pooler
-        pooled_BD = pooler.activation(pooler.dense(x))
-        pooled_BD = dropout(pooled_BD, self.model.dropout.p, self.training)
-        return self.model.classifier(pooled_BD)[batch.order_B]  # type: ignore[no-any-return]
+        return self._head(x)[batch.order_B]
+
+    def _head(self, x_BD: Tensor) -> Tensor:
+        pooler = getattr(self.model.base_model, "pooler", None)
+        if (
+            pooler is None
+        ):  # one that reads the first of a sequence's tokens, with dropout of its own
+            return self.model.classifier(x_BD[:, None])  # type: ignore[no-any-return]
+        x_BD = dropout(pooler.activation(pooler.dense(x_BD)), self.model.dropout.p, self.training)
+        return self.model.classifier(x_BD)  # type: ignore[no-any-return]
 
     def frozen_states(self, batch: Packed) -> list[Tensor]:
         """What the frozen layers make of each example, in the batch's order: (T, D), or (D,) of all layers."""
@@ -256,11 +284,13 @@ class PackedBert(KeepsFrozen):
         return sums_BD / torch.bincount(batch.sequence_N)[:, None]
 
     def _embedded(self, batch: Packed) -> Tensor:
-        parts = self.model.bert.embeddings
+        parts = self.model.base_model.embeddings
         x_ND = parts.word_embeddings(batch.ids_N)
         x_ND = x_ND + parts.token_type_embeddings(batch.types_N)
-        x_ND = x_ND + parts.position_embeddings(batch.positions_N)
-        return dropout(parts.LayerNorm(x_ND), parts.dropout.p, parts.training)
+        x_ND = x_ND + parts.position_embeddings(batch.positions_N + self.first_position)
+        x_ND = dropout(parts.LayerNorm(x_ND), parts.dropout.p, parts.training)
+        widened = getattr(self.model.base_model, "embeddings_project", None)  # ELECTRA's
+        return x_ND if widened is None else widened(x_ND)
 
     def _layer(self, layer: Any, x_ND: Tensor, groups: Sequence[Group]) -> Tensor:
         own = layer.attention.self

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from train_script.config import TrainConfig, parse_arguments
 from train_script.contract import STOPPED, Stopped, StopRequest, emit, say
-from train_script.errors import ScriptError
+from train_script.errors import BadInput, ScriptError
 from train_script.imports import kept_for_good
 from train_script.prepared import splits_of
 from train_script.pretrained import locate_model
@@ -49,10 +49,16 @@ def guarded(work: Callable[[], None]) -> int:
     try:
         work()
     except Stopped as exc:
-        say(str(exc))
+        if _speaks("RANK"):
+            say(str(exc))
         return STOPPED
+    except BadInput as exc:
+        if _speaks("LOCAL_RANK"):  # each machine has files of its own
+            say(f"error: {exc}")
+        return exc.exit_status
     except ScriptError as exc:
-        say(f"error: {exc}")
+        if _speaks("RANK"):
+            say(f"error: {exc}")
         return exc.exit_status
     except (MemoryError, RuntimeError) as exc:
         if (
@@ -75,6 +81,11 @@ def guarded(work: Callable[[], None]) -> int:
         say(f"error: {exc.strerror}: {exc.filename or 'while writing'}")
         return 1
     return 0
+
+
+def _speaks(number: str) -> bool:
+    """Whether this process says what others say as well, by its number as torchrun set it."""
+    return os.environ.get(number, "0") == "0"
 
 
 if __name__ == "__main__":

@@ -295,8 +295,10 @@ def _model_faults(sweep: Sweep, name: str, place: str) -> list[str]:
             f"frozen_layers {frozen} and reinit_layers {anew} overlap in the {layers} layers of model {name}: "
             "one that begins anew would never learn"
         )
-    if kind not in (None, PACKED) and "mean" in values_of(sweep, "pooling"):
-        faults.append(f"pooling mean works only with models of type {PACKED}; {name} is {kind}")
+    if kind not in (None, *PACKED) and "mean" in values_of(sweep, "pooling"):
+        faults.append(
+            f"pooling mean works only with models of type {', '.join(PACKED)}; {name} is {kind}"
+        )
     return faults
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-from train_script import augment, forward
+from train_script import augment, fit, forward
 from train_script.config import TrainConfig
 from train_script.contract import Stopped, StopRequest
 from train_script.errors import BadInput
@@ -53,12 +53,17 @@ def losses(records):
     return [(record["train_loss"], record["eval_loss"]) for record in records]
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("count", "pooling"), [(1, "cls"), (2, "cls"), (2, "mean")])
 def test_frozen_layers_stay_and_their_output_is_remembered_to_the_same_numbers(
-    trained, tiny_bert, monkeypatch, count
+    trained, tiny_bert, monkeypatch, count, pooling
 ):
-    records, _, fit, err = trained(frozen_layers=count)
+    options = {"frozen_layers": count, "pooling": pooling}
+    records, _, fit, err = trained(**options)
     assert "the frozen layers' output is remembered" in err
+    computed = []
+    monkeypatch.setattr(fit.forward, "_embedded", computed.append)
+    fit._gradients(fit.forward, [0, 1, 2])
+    assert not computed
     before = load_file(tiny_bert / "model.safetensors")
     after = fit.model.bert.state_dict()
     for name, weights in before.items():
@@ -68,7 +73,7 @@ def test_frozen_layers_stay_and_their_output_is_remembered_to_the_same_numbers(
         elif layer:
             assert not torch.equal(after[name], weights), name
     monkeypatch.setattr(forward, "MOST_REMEMBERED_BYTES", 0)
-    again, _, _, err = trained(frozen_layers=count, output_data_dir="other", checkpoint_dir="other")
+    again, _, _, err = trained(output_data_dir="other", checkpoint_dir="other", **options)
     assert "computed at every step" in err
     for one, two in zip(losses(records), losses(again), strict=True):
         assert one == pytest.approx(two, abs=1e-5)
@@ -108,6 +113,34 @@ def test_layers_learn_slower_the_farther_from_the_head(fit_of):
     assert len(rates) == 1
 
 
+def test_only_matrices_decay(fit_of):
+    decay_of = {
+        p.ndim > 1: set() for p in fit_of().model.parameters()
+    }  # a set for matrices, one for vectors
+    for group in fit_of(weight_decay=0.3).optimizer.param_groups:
+        for p in group["params"]:
+            decay_of[p.ndim > 1].add(group["weight_decay"])
+    assert decay_of == {True: {0.3}, False: {0.0}}
+
+
+def test_each_dropout_has_its_own_rate(fit_of):
+    def rates(**options):
+        config = fit_of(**options).model.config
+        return (
+            config.hidden_dropout_prob, config.attention_probs_dropout_prob, config.classifier_dropout
+        )  # fmt: skip
+
+    assert rates(dropout=0.3) == (0.3, 0.3, 0.3)
+    assert rates(attention_dropout=0.2, classifier_dropout=0.4) == (0.1, 0.2, 0.4)
+
+
+def test_no_norm_means_no_clipping(trained):
+    small, *_ = trained(max_grad_norm=1e-4)
+    none, *_ = trained(max_grad_norm=0, checkpoint_dir="none")
+    huge, *_ = trained(max_grad_norm=1e9, checkpoint_dir="huge")
+    assert losses(none) == losses(huge) != losses(small)
+
+
 def test_top_layers_begin_anew_and_the_others_do_not(fit_of, tiny_bert):
     before = load_file(tiny_bert / "model.safetensors")
     after = fit_of(reinit_layers=1).model.bert.state_dict()
@@ -118,9 +151,16 @@ def test_top_layers_begin_anew_and_the_others_do_not(fit_of, tiny_bert):
     assert not torch.equal(after["pooler.dense.weight"], before["pooler.dense.weight"])
 
 
-def test_schedules_are_their_formulas():
+def test_schedules_are_their_formulas(fit_of):
     assert [schedule_factor(s, 10, 0, "polynomial", 2) for s in (0, 5)] == [1, 0.25]
     assert schedule_factor(5, 10, 0, "polynomial", 1) == schedule_factor(5, 10, 0, "linear")
+    quarters = [schedule_factor(s, 8, 0, "cosine") for s in (0, 2, 4, 6)]
+    assert quarters == pytest.approx([1, 0.853553, 0.5, 0.146447], abs=1e-6)
+    fit = fit_of(schedule="polynomial", schedule_power=3.0, warmup_ratio=0)
+    for _ in range(2):
+        fit._step(fit.forward)
+    for group in fit.optimizer.param_groups:
+        assert group["lr"] == pytest.approx(1e-3 * (5 / 6) ** 3)
 
 
 def test_label_smoothing_and_class_weights_are_torch_s(tiny_bert):
@@ -154,6 +194,8 @@ def test_r_drop_adds_what_two_passes_disagree_about(tiny_bert):
     mean = cross_entropy(torch.cat([one, two]), labels.repeat(2), reduction="sum") / 2
     both = loss.of(torch.cat([one, two]), labels).item()
     assert both == pytest.approx((mean + 3 * apart / 2).item(), rel=1e-5)
+    halved = loss.of(torch.cat([one, two]), labels, 0.5).item()
+    assert halved == pytest.approx((mean + 3 * apart / 4).item(), rel=1e-5)
 
 
 def test_the_running_average_is_what_is_evaluated_and_saved(trained):
@@ -176,17 +218,72 @@ def test_the_running_average_is_what_is_evaluated_and_saved(trained):
     assert scores["eval_loss"] == pytest.approx(fit.progress.evaluations[-1]["eval_loss"], abs=1e-6)
 
 
-def test_parts_of_a_batch_give_the_gradients_of_the_whole(trained):
-    whole, *_ = trained(dropout=0, class_weights="balanced", label_smoothing=0.1)
-    parts, *_ = trained(
-        dropout=0,
-        class_weights="balanced",
-        label_smoothing=0.1,
-        accumulation=5,
-        checkpoint_dir="other",
+@pytest.fixture
+def lopsided(tmp_path):
+    """Options of a task in which one label of four is the rarer one."""
+    lines = [f"the doctor was {i},{int(i % 4 == 0)}" for i in range(60)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    return {
+        "task": "file", "data": str(tmp_path / "train.csv"), "text_columns": "text", "label_column": "label",
+        "class_weights": "balanced",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("rdrop", [0.0, 2.0])
+def test_parts_of_a_batch_give_the_gradients_of_the_whole(fit_of, lopsided, rdrop):
+    """Before AdamW, which would hide a wrong scale, and with labels that weigh differently."""
+    gradients, sizes = [], []
+    for accumulation in (1, 5):
+        fit = fit_of(
+            dropout=0, label_smoothing=0.1, rdrop=rdrop, accumulation=accumulation, **lopsided
+        )
+        assert fit.loss.weights_C.tolist() != [1.0, 1.0]
+        collate = fit.forward.collate
+        sizes.append([])
+        fit.forward.collate = lambda rows, to=sizes[-1], by=collate: (
+            to.append(len(rows)),
+            by(rows),
+        )[1]
+        fit.forward.train()
+        fit._gradients(fit.forward, list(range(16)))
+        gradients.append({n: p.grad for n, p in fit.model.named_parameters()})
+    passes = 2 if rdrop else 1
+    assert sizes == [[16 * passes], [4 * passes] * 4]
+    whole, parts = gradients
+    assert max(float(g.abs().max()) for g in whole.values()) > 1e-3
+    for name, gradient in whole.items():
+        torch.testing.assert_close(parts[name], gradient, rtol=0, atol=1e-6, msg=name)
+
+
+def test_two_passes_of_one_batch_drop_out_differently(fit_of, monkeypatch):
+    fit = fit_of(rdrop=1.0)
+    seen = []
+    monkeypatch.setattr(
+        fit.loss, "of", lambda logits, *rest: (seen.append(logits), logits.sum())[1]
     )
-    for one, two in zip(losses(whole), losses(parts), strict=True):
-        assert one == pytest.approx(two, abs=1e-5)
+    fit.forward.train()
+    fit._gradients(fit.forward, [0, 1, 2, 3])
+    one, two = seen[0].chunk(2)
+    assert not torch.allclose(one, two, atol=1e-4)
+
+
+@pytest.mark.parametrize("packing", ["auto", "off"])
+def test_layers_computed_twice_keep_less(fit_of, packing):
+    """Bytes that the forward pass leaves for the backward one."""
+
+    def kept(**options):
+        fit, sizes = fit_of(packing=packing, **options), []
+
+        def note(tensor):
+            sizes.append(tensor.nbytes)
+            return tensor
+
+        fit.forward.train()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            fit._gradients(fit.forward, list(range(16)))
+        return sum(sizes)
+
+    assert kept(gradient_checkpointing="on") < 0.7 * kept()
 
 
 def test_layers_computed_twice_give_the_same_numbers(trained):
@@ -229,7 +326,8 @@ def test_a_run_that_is_cut_off_goes_on_with_its_average_its_best_and_its_texts(
     with pytest.raises(Stopped, match="stopped by SIGTERM after step 5 of 9"):
         cut.run()
     capsys.readouterr()
-    again, end, _, _ = trained(**options)
+    again, end, _, err = trained(**options)
+    assert "goes on from step 5 of 9" in err
     assert again == whole
     untimed = [{k: v for k, v in r.items() if "second" not in k} for r in (end, last)]
     assert untimed[0] == untimed[1]
@@ -238,6 +336,35 @@ def test_a_run_that_is_cut_off_goes_on_with_its_average_its_best_and_its_texts(
 def test_half_precision_without_a_gpu_is_a_sentence(fit_of):
     with pytest.raises(BadInput, match="fp16 needs a GPU"):
         fit_of(precision="fp16")
+
+
+def test_half_precision_scales_its_losses(fit_of, monkeypatch):
+    """fp16 as on a GPU, computed here: its gradients, a step that overflows, and going on."""
+    monkeypatch.setattr(fit, "FP16_DEVICES", ("cpu",))
+    half, full = (fit_of(precision=p, dropout=0, learning_rate=1e-3) for p in ("fp16", "fp32"))
+    scale = half.scaler.get_scale()
+    assert scale > 1000
+    for each in (half, full):
+        each.forward.train()
+        each._gradients(each.forward, list(range(16)))
+    exact = {n: p.grad for n, p in full.model.named_parameters()}
+    largest = max(float(g.abs().max()) for g in exact.values())
+    for name, p in half.model.named_parameters():
+        torch.testing.assert_close(p.grad / scale, exact[name], rtol=0, atol=0.02 * largest)
+    weight = half.model.classifier.weight
+    handle = weight.register_hook(lambda g: torch.full_like(g, torch.inf))
+    before = weight.detach().clone()
+    half._step(half.forward)
+    handle.remove()
+    assert torch.equal(weight, before)
+    assert half.scaler.get_scale() == scale / 2
+    half._step(half.forward)
+    assert not torch.equal(weight, before)
+    half._checkpoint()
+    again = fit_of(precision="fp16", dropout=0, learning_rate=1e-3)
+    again._go_on()
+    assert again.progress.step == 2
+    assert again.scaler.get_scale() == scale / 2
 
 
 def test_the_mean_over_tokens_is_read_back_by_predict(trained, tiny_bert, monkeypatch):
@@ -288,6 +415,18 @@ def test_punctuation_leaves_the_words_in_their_order():
             words = text.split(" ")
             assert [word for word in words if word not in augment.MARKS] == before.split(" ")
             assert len(words) > len(before.split(" "))
+
+
+def test_single_sentences_get_punctuation_and_only_the_share_asked_for(fit_of):
+    alone = Examples([("a red cat sat",)] * 10, [0] * 10)
+    assert all("".join(c for c in texts[0] if c not in augment.MARKS).split() == ["a", "red", "cat", "sat"]
+               for texts in augment.augmented(alone, "punctuation", 1.0, seed=0, epoch=0).values())  # fmt: skip
+    shares = []
+    for share in (0.1, 0.9):
+        made = fit_of(augment="swap", augment_share=share, train_limit=200)
+        made._rows_of(0, 0)
+        shares.append(len(made.changed) / 200)
+    assert shares == pytest.approx([0.1, 0.9], abs=0.08)
 
 
 @pytest.fixture

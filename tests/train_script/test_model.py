@@ -1,7 +1,10 @@
 """What a pre-trained model's folder has to hold, and which of its parts the options reach."""
 
 import json
+import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +21,7 @@ from transformers import (
 )
 
 from train_script.errors import BadInput
-from train_script.model import depths_of, freeze, load_model, load_tokenizer
+from train_script.model import depths_of, freeze, load_model, load_tokenizer, save_model
 
 SIZES = {
     "vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -62,18 +65,31 @@ def test_an_unknown_kind_of_model_is_a_sentence(folder):
         load_model(str(folder), ("0", "1"), USUAL)
 
 
-def test_frozen_layers_leave_nothing_below_the_head_learning():
-    for model in (
-        ElectraForSequenceClassification(ElectraConfig(embedding_size=16, **SIZES)),
-        DebertaV2ForSequenceClassification(DebertaV2Config(relative_attention=True, **SIZES)),
-    ):
+def test_frozen_layers_leave_the_head_alone_learning():
+    deberta = DebertaV2Config(relative_attention=True, **SIZES)
+    for model, head in (
+        (ElectraForSequenceClassification(ElectraConfig(embedding_size=16, **SIZES)), {"classifier"}),
+        (DebertaV2ForSequenceClassification(deberta), {"classifier", "pooler"}),
+    ):  # fmt: skip
         freeze(model, 2)
         learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
-        assert learning <= {"classifier", "pooler"}
+        assert learning == head
 
 
-def test_a_modern_bert_is_trained_like_any_other(tmp_path):
-    """Its last norm lies above the layers, and learns where they are frozen."""
+def test_the_folder_of_the_model_may_be_a_mount(folder, tmp_path):
+    """As /opt/ml/model in a container: nothing can be moved into it from beside it."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        (tmp_path / "mounted").symlink_to(elsewhere)
+        assert Path(elsewhere).stat().st_dev != tmp_path.stat().st_dev
+        model, _ = load_model(str(folder), ("0", "1"), USUAL)
+        tokenizer = load_tokenizer(str(folder), 32)
+        save_model(model, tokenizer, tmp_path / "mounted")
+        save_model(model, tokenizer, tmp_path / "mounted")
+        assert {"config.json", "model.safetensors", "tokenizer.json"} <= {*os.listdir(elsewhere)}
+        assert not list(Path(elsewhere).glob(".*"))
+
+
+def test_the_last_norm_of_a_modern_bert_learns_where_its_layers_are_frozen(tmp_path):
     sizes = {
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -118,7 +134,9 @@ def test_the_heads_dropout_has_a_name_of_its_own(model, tmp_path):
     model.save_pretrained(tmp_path)
     loaded, _ = load_model(str(tmp_path), ("0", "1"), (0.1, 0.2, 0.7))
     assert loaded.dropout.p == 0.7
-    assert {m.p for m in loaded.base_model.modules() if isinstance(m, torch.nn.Dropout)} <= {
-        0.1,
-        0.2,
+    inner = {
+        n: m.p for n, m in loaded.base_model.named_modules() if isinstance(m, torch.nn.Dropout)
     }
+    of_attention = {p for n, p in inner.items() if "attention" in n and "output" not in n}
+    assert of_attention == {0.2}
+    assert {p for n, p in inner.items() if "attention" not in n} == {0.1}

@@ -5,17 +5,34 @@ import copy
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from train_script import packed
 from train_script.packed import PackedBert, dropout, pack, why_not
+from train_script.pretrained import PACKED
 
 LENGTHS = [17, 3, 40, 17, 9, 25, 17, 17, 17, 17, 17, 17, 5, 31]
 
 
-@pytest.fixture
-def model(tiny_bert):
+PADDING = 1
+
+
+def made(kind, attention="sdpa", **options):
+    """A small random classifier of a kind; ELECTRA's embeddings are narrower than its layers."""
+    config = AutoConfig.for_model(
+        kind, vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64, type_vocab_size=2, pad_token_id=PADDING, num_labels=3,
+        initializer_range=0.2, **options,
+    )  # fmt: skip
+    if kind == "electra":
+        config.embedding_size = 16
     torch.manual_seed(1)
-    return AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=3)
+    return AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
+
+
+@pytest.fixture
+def model():
+    return made("bert")
 
 
 def rows_of(lengths, seed=0):
@@ -30,19 +47,23 @@ def rows_of(lengths, seed=0):
 def padded(rows):
     longest = max(len(row["input_ids"]) for row in rows)
 
-    def field(of):
-        return torch.tensor([of(row) + [0] * (longest - len(row["input_ids"])) for row in rows])
+    def field(of, padding=0):
+        return torch.tensor(
+            [of(row) + [padding] * (longest - len(row["input_ids"])) for row in rows]
+        )
 
     return {
-        "input_ids": field(lambda r: r["input_ids"]),
+        "input_ids": field(lambda r: r["input_ids"], PADDING),
         "token_type_ids": field(lambda r: r["token_type_ids"]),
         "attention_mask": field(lambda r: [1] * len(r["input_ids"])),
     }
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_loss_and_gradients_are_those_of_the_plain_model_at_every_step(model, attention):
-    model.config._attn_implementation = attention
+@pytest.mark.parametrize("kind", PACKED)
+def test_loss_and_gradients_are_those_of_the_plain_model_at_every_step(kind, attention):
+    model = made(kind, attention)
+    assert why_not(model) == ""
     for part in model.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0
@@ -65,12 +86,14 @@ def test_loss_and_gradients_are_those_of_the_plain_model_at_every_step(model, at
         theirs = dict(model.named_parameters())
         for name, parameter in mine.model.named_parameters():
             torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=0, atol=1e-5)
+        assert max(p.grad.abs().max() for p in theirs.values()) > 1e-2
         for optimizer in optimizers:
             optimizer.step()
 
 
-def test_an_evaluation_gives_the_plain_logits_in_the_order_of_the_batch(model):
-    rows = rows_of(LENGTHS)
+@pytest.mark.parametrize("kind", PACKED)
+def test_an_evaluation_gives_the_plain_logits_in_the_order_of_the_batch(kind):
+    model, rows = made(kind), rows_of(LENGTHS)
     mine = PackedBert(model)
     model.eval(), mine.eval()
     with torch.inference_mode():
@@ -112,10 +135,34 @@ def test_dropout_follows_torch_s_seed(model):
     assert not torch.equal(other, first)
 
 
-def test_what_it_cannot_compute_is_said(tiny_bert):
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_each_dropout_reaches_its_place_and_no_other(kind, monkeypatch):
+    """Layers 0.1, the attention's weights 0.2, before the classifier 0.3, drawn as often as each is there."""
+    model = made(
+        kind, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.2, classifier_dropout=0.3
+    )
+    seen = []
+
+    def noting(x, p, training):
+        assert training
+        seen.append((p, x.ndim))
+        return x
+
+    monkeypatch.setattr(packed, "dropout", noting)
+    PackedBert(model).train()(pack(rows_of([9] * 8)))  # one group
+    in_layers, of_attention = (0.1, 2), (0.2, 4)
+    of_head = [(0.3, 2)] if kind == "bert" else []  # RoBERTa's head has its own, torch's
+    layer = [of_attention, in_layers, in_layers]
+    assert seen == [in_layers, *layer, *layer, *of_head]
+    if kind == "roberta":
+        assert model.classifier.dropout.p == 0.3
+
+
+def test_what_it_cannot_compute_is_said():
     from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
     tiny = DistilBertConfig(dim=8, n_layers=1, n_heads=1, hidden_dim=8, vocab_size=10)
-    assert "DistilBertForSequenceClassification" in why_not(
-        DistilBertForSequenceClassification(tiny)
-    )
+    why = why_not(DistilBertForSequenceClassification(tiny))
+    assert "DistilBertForSequenceClassification" in why
+    assert "(Bert, Camembert, Electra, Roberta, XLMRoberta)" in why
+    assert "a decoder" in why_not(made("bert", is_decoder=True))

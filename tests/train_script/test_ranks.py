@@ -94,7 +94,10 @@ def test_several_processes_go_on_to_the_same_numbers(tiny_bert, tmp_path):
     [next(process.stdout) for _ in range(2)]
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    assert (tmp_path / "cut/checkpoint/state.safetensors").is_file()
     again = train(tiny_bert, tmp_path / "cut", *words, launcher=torchrun)
+    assert [r["step"] for r in again] == [r["step"] for r in whole]
+    assert again[-1]["train_seconds"] > 0
     losses = [[(r["train_loss"], r["eval_loss"]) for r in lines] for lines in (whole, again)]
     assert losses[0] == losses[1]
 

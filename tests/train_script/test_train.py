@@ -338,9 +338,12 @@ def test_precision_auto_is_what_the_hardware_does_itself(tiny_bert, capsys, monk
     from train_script import fit
 
     monkeypatch.setattr(fit, "has_native_bf16", lambda device: native)
-    assert train(capsys, tiny_bert, precision="auto")[-1]["precision"] == (
-        "bf16" if native else "fp32"
-    )
+    last = train(capsys, tiny_bert, precision="auto")[-1]
+    assert last["precision"] == ("bf16" if native else "fp32")
+    same, other = (train(capsys, tiny_bert, precision=p)[-1]["eval_loss"] for p in (
+        ("bf16", "fp32") if native else ("fp32", "bf16")
+    ))  # fmt: skip
+    assert last["eval_loss"] == same != other
 
 
 def test_emulated_bf16_is_told_of(tiny_bert, capsys, monkeypatch):
