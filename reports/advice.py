@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reports.sensitivity.effects import Effect
 from reports.sensitivity.interval import ROUNDING, Interval
 from reports.sensitivity.result import Analysis, Parameter
-from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
+from reports.sensitivity.verdict import CANNOT_TELL, MATTERS
 from reports.trials import Column, TrialTable
 from reports.winner import Winner, more_seeds, unselected_scores
 from reports.wording import at_most, counted, listed, score, shown
@@ -37,7 +37,7 @@ def advice(table: TrialTable, analysis: Analysis) -> list[Advice]:
     for parameter in parameters:
         if parameter.verdict == MATTERS:
             steps += _range(columns[parameter.name], parameter, winner, table.maximize)
-    steps += _fix([p for p in parameters if p.verdict == NEGLIGIBLE], winner)
+    steps += _fix(analysis, winner)
     steps += _more([p for p in parameters if p.verdict == CANNOT_TELL])
     return steps
 
@@ -47,7 +47,7 @@ def _seeds(table: TrialTable, winner: Winner, gap: Interval | None) -> list[Advi
     if not winner.confirmed:
         text = (
             f"Run the best configurations again on fresh seeds (confirm: {{top: 3, seeds: 3}}): until "
-            f"then {score(winner.score)} is an optimistic score."
+            f"then {score(winner.score)} is {'an optimistic score' if table.is_choice else 'of one seed alone'}."
         )
         return [Advice(text, "winner")]
     if gap is None or gap.low > 0 or gap.high < 0:
@@ -66,7 +66,8 @@ def _seeds(table: TrialTable, winner: Winner, gap: Interval | None) -> list[Advi
     else:
         text = (
             f"Give the winner and the default about {so_far + more} fresh seeds each in all (the same sweep again with "
-            f"confirm.seeds={so_far + more}) to be sure which is better: so far they are {score(apart)} apart."
+            f"confirm.seeds={so_far + more}): that may tell which is better, if they stay the {score(apart)} apart that "
+            "they are so far, which is partly luck. More seeds after a look at these are a little less sure than told."
         )
     return [Advice(text, "winner")]
 
@@ -105,8 +106,12 @@ def _range(column: Column, parameter: Parameter, winner: Winner, maximize: bool)
 
 
 def _may_widen(column: Column, end: str) -> bool:
-    """Whether there is something beyond an end; 0 below and 1 above are nearly always a limit."""
-    return (column.low if end == "lower" else column.high) != (0 if end == "lower" else 1)
+    """Whether there is something beyond an end; 0 below and 1 above are nearly always a limit, and so is
+    1 below of a whole number.
+    """
+    if end == "upper":
+        return column.high != 1
+    return column.low != 0 and not (column.kind == "int" and column.low == 1)
 
 
 def _rises_to(around: Effect, end: str, maximize: bool) -> bool:
@@ -127,15 +132,13 @@ def _ends(column: Column) -> tuple[float | None, float | None]:
     return column.low + reach, column.high - reach
 
 
-def _fix(negligible: list[Parameter], winner: Winner) -> list[Advice]:
-    fixed = [f"{p.name} at {shown(winner.params[p.name])}" for p in negligible if p.safe_range]
-    if not fixed:
+def _fix(analysis: Analysis, winner: Winner) -> list[Advice]:
+    fixed = [f"{name} at {shown(winner.params[name])}" for name in analysis.fixable]
+    if not fixed or analysis.fixable_share is None:
         return []
-    highest = max(p.total.high for p in negligible if p.total)
-    verb = "it hardly matters, " if len(fixed) == 1 else "they hardly matter, each "
-    return [
-        Advice(f"Fix {listed(fixed)}: {verb}{at_most(highest)} of the variance.", "sensitivity")
-    ]
+    verb = "it hardly matters, " if len(fixed) == 1 else "together they hardly matter, "
+    share = at_most(analysis.fixable_share.high)
+    return [Advice(f"Fix {listed(fixed)}: {verb}{share} of the variance.", "sensitivity")]
 
 
 def _more(open_: list[Parameter]) -> list[Advice]:

@@ -28,6 +28,8 @@ from reports.sensitivity.verdict import (
     MATTERS,
     MATTERS_ABOVE,
     MOST_FACTOR,
+    NEGLIGIBLE,
+    NEGLIGIBLE_BELOW,
     ONE_VALUE,
     more_trials,
     verdict_of,
@@ -91,6 +93,8 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
     noise_sd = None
     if view.posterior:
         noise_sd = of_draws(np.sqrt(view.posterior.noise_variance_S), LEVEL)
+    parameters = _parameters(table, view)
+    fixable, fixable_share = _fixable(parameters, view)
     return Analysis(
         metric=table.metric,
         maximize=table.maximize,
@@ -99,7 +103,9 @@ def _analyze(table: TrialTable, seed: int) -> Analysis:
         winner=winner,
         over_default=_over_default(table, winner),
         outside=len(scored) - len(rows),
-        parameters=_parameters(table, view),
+        parameters=parameters,
+        fixable=fixable,
+        fixable_share=fixable_share,
         interactions=view.interactions(),
         has_pairs=bool(view.shares and view.shares.pair_S),
         maps=_maps(view),
@@ -120,6 +126,19 @@ def _over_default(table: TrialTable, winner: Winner | None) -> Interval | None:
     if winner is None or winner.default_number is None:
         return None
     return gap_to(unselected_scores(table, winner), winner, winner.default_number)
+
+
+def _fixable(parameters: dict[str, Parameter], view: View) -> tuple[list[str], Interval | None]:
+    """Of those that hardly matter, the least important first, as many as hardly matter together."""
+    hardly = [p for p in parameters.values() if p.verdict == NEGLIGIBLE and p.safe_range]
+    names: list[str] = []
+    share = None
+    for p in sorted(hardly, key=lambda p: p.total.high if p.total else 0.0):
+        joint = view.together([*names, p.name])
+        if joint is None or joint.high >= NEGLIGIBLE_BELOW:
+            break
+        names, share = [*names, p.name], joint
+    return names, share
 
 
 def _maps(view: View) -> list[EffectMap]:

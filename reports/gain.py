@@ -33,13 +33,15 @@ FEWEST_TRIALS = 8
 @dataclass(frozen=True)
 class GainLeft:
     """What the best place could still gain over the winner, and the seed noise's standard deviation, in
-    the score's unit. `chance` is how probable it is that the gain is above that noise.
+    the score's unit. `chance` is how probable it is that the gain is above that noise. Where the model
+    foresees nothing (not `foresees`), that noise may hold more than what seeds do.
     """
 
     gain: Interval
     noise_sd: float
     chance: float
     trials: int
+    foresees: bool
 
     @property
     def is_nothing(self) -> bool:
@@ -56,8 +58,12 @@ class GainLeft:
         middle, high, noise = alike(self.gain.estimate, self.gain.high, self.noise_sd)
         text = (
             f"after {counted(self.trials, 'finished search trial')} the best place would gain about {middle} "
-            f"over the winner (at most {high}, {(1 + LEVEL) / 2:.0%}), and another seed alone changes the "
-            f"score by about {noise}"
+            f"over the winner (at most {high}, {(1 + LEVEL) / 2:.0%}), and "
+            + (
+                f"another seed alone changes the score by about {noise}"
+                if self.foresees
+                else f"what no hyperparameter explains, most of it the seed's, changes the score by about {noise}"
+            )
         )
         return f"nothing left to gain: {text}" if self.is_nothing else text
 
@@ -91,8 +97,9 @@ def gain_of_table(table: TrialTable, seed: int = 0) -> GainLeft | None:
     gain_S = values_MS.max(axis=0) - values_MS[0]
     noise_S = np.sqrt(view.posterior.noise_variance_S)
     return GainLeft(
-        of_draws(gain_S, LEVEL), float(noise_S.mean()), float((gain_S > noise_S).mean()), trials
-    )
+        of_draws(gain_S, LEVEL), float(noise_S.mean()), float((gain_S > noise_S).mean()), trials,
+        view.fit.trusted,
+    )  # fmt: skip
 
 
 def _earlier(table: TrialTable) -> list[TrialRow]:

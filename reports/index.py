@@ -91,7 +91,7 @@ def _what_matters(verdicts: list[tuple[str, str]]) -> str:
     if found:
         return ", ".join(found)
     known = {verdict for _, verdict in verdicts} - {ONE_VALUE}
-    return "nothing" if known == {NEGLIGIBLE} else "cannot tell"
+    return "none of them alone" if known == {NEGLIGIBLE} else "cannot tell"
 
 
 def _read(path: Path) -> IndexedRun:

@@ -113,6 +113,11 @@ class TrialTable:
         """Whether score `a` is strictly better than score `b`."""
         return a > b if self.maximize else a < b
 
+    @property
+    def is_choice(self) -> bool:
+        """Whether the best search trial was picked among several, so that its score is partly luck."""
+        return len(self.finished("search")) > 1
+
     def count(self, status: str) -> int:
         """How many trials have this status."""
         return sum(t.status == status for t in self.trials)

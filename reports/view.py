@@ -1,5 +1,6 @@
 """One surrogate of a table: its axes and trials, and whether it may be trusted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -56,6 +57,13 @@ class View:
         """The number of the axis of this name."""
         return next((j for j, axis in enumerate(self.axes) if axis.name == name), None)
 
+    def together(self, names: Sequence[str]) -> Interval | None:
+        """The share of the variance in which at least one of several parameters has a part."""
+        if self.shares is None:
+            return None
+        numbers = [j for j, axis in enumerate(self.axes) if axis.name in names]
+        return of_draws(self.shares.of_any(numbers), LEVEL)
+
     def noise_share(self) -> Interval | None:
         """Seed noise as a share of all variance."""
         if self.posterior is None or self.shares is None:
@@ -64,12 +72,16 @@ class View:
         return of_draws(noise_S / (noise_S + self.shares.variance_S), LEVEL)
 
     def interactions(self) -> list[Interaction]:
-        """What pairs cause only together, the largest first."""
+        """What pairs cause only together, the largest first; not of a choice and what it switches on,
+        of which no trial can tell.
+        """
         if self.shares is None or not self.fit.trusted:
             return []
+        switches = _switches(self.axes, self.positions_ND)
         found = [
             Interaction((self.axes[i].name, self.axes[j].name), of_draws(share_S, LEVEL))
             for (i, j), share_S in self.shares.pair_S.items()
+            if (i, j) not in switches and (j, i) not in switches
         ]
         return sorted(found, key=lambda pair: -pair.share.estimate)
 
@@ -154,7 +166,7 @@ def _fitted(view: View, table: TrialTable) -> View:
         functions=5 if large else 3,
     )
     every = max(1, len(states_CH) // LEFT_OUT_DRAWS)
-    fold_N = _folds(view.group_N)
+    fold_N = _folds(view.group_N, view.positions_ND)
     predicted_N = surrogate.left_out(states_CH[::every], fold_N)
     r2, squares = r_squared(
         predicted_N, low_N, high_N, fold_N, np.random.default_rng([view.seed, 12])
@@ -171,7 +183,7 @@ def _fitted(view: View, table: TrialTable) -> View:
         view,
         fit=replace(view.fit, r2=r2, ceiling=ceiling, trusted=not reason, reason=reason),
         posterior=posterior,
-        shares=sobol_shares(posterior, _active(terms, view.positions_ND)),
+        shares=sobol_shares(posterior, _active(view.axes, terms, view.positions_ND)),
     )
 
 
@@ -221,25 +233,52 @@ def _bounds(table: TrialTable, rows: list[TrialRow]) -> tuple[Floats, Floats]:
     return low_N, high_N
 
 
-def _folds(group_N: NDArray[np.int_]) -> NDArray[np.int_]:
+def _folds(group_N: NDArray[np.int_], positions_ND: Floats) -> NDArray[np.int_]:
     """What is left out together: a configuration with all its seeds.
 
-    One that is more than a fifth of all trials is a region of its own (a choice without further
-    parameters): left out whole, nothing could tell of it. Its trials are left out one by one.
+    A choice without the parameters that others have, in more than a fifth of all trials, is a region of
+    its own: left out whole, nothing could tell of it. Its trials are left out one by one.
     """
     fold_N = group_N.copy()
     for group, count in zip(*np.unique(group_N, return_counts=True), strict=True):
-        if count > max(5, len(group_N) / 5):
-            alone = np.flatnonzero(group_N == group)
+        alone = np.flatnonzero(group_N == group)
+        lacks_some = not np.isfinite(positions_ND[alone[0]]).all()
+        if lacks_some and count > max(5, len(group_N) / 5):
             fold_N[alone] = len(group_N) + alone
     return fold_N
 
 
-def _active(terms: Terms, positions_ND: Floats) -> Floats | None:
-    """The part of the trials in which all parameters of each product exist; None where all do."""
+def _switches(axes: list[Axis], positions_ND: Floats) -> set[tuple[int, int]]:
+    """Pairs (i, j) where a choice i says whether j exists at all, as far as the trials show."""
+    exists_ND = np.isfinite(positions_ND)
+    found = set()
+    for j in np.flatnonzero(~exists_ND.all(axis=0)):
+        for i, axis in enumerate(axes):
+            if not axis.choices or i == j:
+                continue
+            rows = exists_ND[:, i]
+            values = positions_ND[rows, i]
+            there = [exists_ND[rows, j][values == value] for value in np.unique(values)]
+            if all(part.all() or not part.any() for part in there):
+                found.add((i, int(j)))
+    return found
+
+
+def _active(axes: list[Axis], terms: Terms, positions_ND: Floats) -> Floats | None:
+    """The part of the space in which all parameters of each product exist; None where all do.
+
+    Over the declared choices, of which a sampler may have tried some far more often than others.
+    """
     exists_ND = np.isfinite(positions_ND)
     if exists_ND.all():
         return None
+    parents = sorted({i for i, _ in _switches(axes, positions_ND)})
+    patterns, kind_N, count = np.unique(
+        np.nan_to_num(positions_ND[:, parents], nan=-1.0), axis=0, return_inverse=True, return_counts=True
+    )  # fmt: skip
+    sizes = np.array([len(axes[i].choices) for i in parents], dtype=float)
+    part = np.where(patterns >= 0, 1 / sizes, 1.0).prod(axis=1)
+    weight_N = (part / count)[kind_N.ravel()]
     uses_PD = terms.uses_DP.T.astype(float)
     missing_NP = (~exists_ND).astype(float) @ uses_PD.T
-    return np.asarray((missing_NP == 0).mean(axis=0))
+    return np.asarray(weight_N @ (missing_NP == 0) / weight_N.sum())

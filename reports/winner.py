@@ -38,8 +38,7 @@ def find_winner(table: TrialTable) -> Winner | None:
     if not best:
         return None
     scores = confirmed_scores(table)
-    candidates = [t for t in best if t.number in scores]
-    common = set.intersection(*(set(scores[t.number]) for t in candidates)) if candidates else set()
+    candidates, common = [t for t in best if t.number in scores], common_seeds(table)
     winner, compared = best[0], 0
     # Where the leader of the search has no confirmed score, nothing was compared with it.
     if common and any(t.params == best[0].params for t in candidates):
@@ -116,6 +115,13 @@ def _without(runs: dict[int, list[float]], *numbers: int) -> list[list[float]]:
     return [scores for number, scores in runs.items() if number not in numbers]
 
 
+def common_seeds(table: TrialTable) -> set[int]:
+    """The fresh seeds that all confirmed search trials have finished on."""
+    scores = confirmed_scores(table)
+    each = [set(scores[t.number]) for t in table.best_first() if t.number in scores]
+    return set.intersection(*each) if each else set()
+
+
 def confirmed_scores(table: TrialTable) -> dict[int, dict[int, float]]:
     """For each confirmed search trial its scores on fresh seeds, by seed."""
     scores: dict[int, dict[int, float]] = {}
@@ -132,7 +138,9 @@ def describe_winner(table: TrialTable, winner: Winner) -> str:
     if winner.is_default:
         text += ", the default configuration"
     if not winner.confirmed:
-        return f"{text}; not confirmed on fresh seeds, so this score is optimistic"
+        return f"{text}; not confirmed on fresh seeds" + (
+            ", so this score is optimistic" if table.is_choice else ""
+        )
     text += f"; on {seeds(winner.confirmed)} {spread(winner.confirmed)}"
     if winner.default_confirmed and not winner.is_default:
         text += f", the default {spread(winner.default_confirmed)}"

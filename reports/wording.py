@@ -1,5 +1,6 @@
 """Numbers as people read them: one way for the terminal, the sentences and the tables."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
@@ -25,11 +26,23 @@ def alike(*values: float) -> list[str]:
     return [f"{value:.{decimals}f}" for value in values]
 
 
+def apart(finest: float, *values: float) -> list[str]:
+    """Scores that stand together, with as many digits as differences of `finest` need to be seen."""
+    largest, texts = max(map(abs, values)), alike(*values)
+    if not math.isfinite(finest) or finest <= 1e-9 * largest:
+        return texts
+    wanted = -math.floor(math.log10(finest))
+    digits, _, exponent = texts[0].partition("e")
+    shown_to = len(digits.partition(".")[2]) - int(exponent or 0)
+    return [f"{value:.{max(0, wanted)}f}" for value in values] if wanted > shown_to else texts
+
+
 def spread(values: list[float]) -> str:
     """`0.8123 ± 0.0102` (standard deviation over seeds), or the one value."""
     if len(values) < 2:
         return score(values[0])
-    return " ± ".join(alike(mean(values), stdev(values)))
+    deviation = stdev(values)
+    return " ± ".join(apart(deviation, mean(values), deviation))
 
 
 def seeds(values: list[float]) -> str:
@@ -101,7 +114,7 @@ def gap(interval: dict[str, float]) -> str:
     parts = [interval[part] for part in ("low", "estimate", "high")]
     low, middle, high = (
         ("+" if part >= 0 else "-") + text
-        for part, text in zip(parts, alike(*map(abs, parts)), strict=True)
+        for part, text in zip(parts, apart(parts[2] - parts[0], *map(abs, parts)), strict=True)
     )
     return f"{middle} ({low} to {high})"
 

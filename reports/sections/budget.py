@@ -33,6 +33,12 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _band(best: dict[str, Any], index: int) -> str:
+    if not best["low"]:
+        return ""
+    return f" ({score(best['low'][index])} to {score(best['high'][index])})"
+
+
 def draw(data: dict[str, Any]) -> Drawing:
     """Expected best score against the number of trials."""
     best = data["best_of_n"]
@@ -55,7 +61,8 @@ def draw(data: dict[str, Any]) -> Drawing:
     half = max(1, len(x) // 2)
     sentence = (
         f"The best of {x[-1]} independent random trials{' that finish' * bool(data['failed'])} is expected to score "
-        f"{score(expected[-1])}, the best of {half} {score(expected[half - 1])}."
+        f"{score(expected[-1])}{_band(best, -1)}, the best of {half} {score(expected[half - 1])}{_band(best, half - 1)}: "
+        "in the search, so with the luck of being first."
     )
     if data["failed"]:
         sentence += f" Here {counted(data['failed'], 'trial')} failed beside them."

@@ -52,6 +52,8 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     return {
         "metric": table.metric, "maximize": table.maximize, "in_dollars": in_dollars,
         "points": thinned(points), "known": len(points), "front": front, "spent_on": status,
+        "unpriced": sum(t.cost_usd is None for t in table.trials) if in_dollars else 0,
+        "trials": len(table.trials),
     }  # fmt: skip
 
 
@@ -63,6 +65,11 @@ def draw(data: dict[str, Any]) -> Drawing:
     )
     if not spent:
         return Drawing(["What the trials cost is not recorded."])
+    if unpriced := data["unpriced"]:
+        spent = (
+            f"at least {spent}; of {counted(data['trials'], 'trial')} {unpriced} "
+            f"{'has' if unpriced == 1 else 'have'} no price, and {'is' if unpriced == 1 else 'are'} not shown here"
+        )
     if not data["points"]:
         return Drawing([f"Spent: {spent}. None of them has a score."])
     figure = go.Figure()

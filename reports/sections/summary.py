@@ -132,7 +132,8 @@ def _what_it_took(table: TrialTable) -> str:
         text += f", {minutes(clock)} on the clock{_estimated(table)}"
     priced = [t.cost_usd for t in table.trials if t.cost_usd is not None]
     if priced:
-        text += f", {dollars(sum(priced))}"
+        unpriced = len(table.trials) - len(priced)
+        text += f", {'at least ' * bool(unpriced)}{dollars(sum(priced))}"
     return f"{text}."
 
 

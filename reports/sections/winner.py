@@ -20,7 +20,14 @@ from reports.sensitivity.interval import LEVEL
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.trials import TrialTable
-from reports.winner import Winner, all_ran_again, confirmed_scores, gap_to, unselected_scores
+from reports.winner import (
+    Winner,
+    all_ran_again,
+    common_seeds,
+    confirmed_scores,
+    gap_to,
+    unselected_scores,
+)
 from reports.wording import (
     between,
     chance,
@@ -56,6 +63,8 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         "winner": vars(winner) if winner else None,
         "seed_noise": vars(noise) if noise else None,
         "all_ran_again": all_ran_again(table),
+        "is_choice": table.is_choice,
+        "common_seeds": len(common_seeds(table)),
         "noise_runs": sum(len(group) for group in groups if len(group) > 1),
         "confirmation_lost": _lost(table),
         "confirmed": [
@@ -225,12 +234,14 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
             f"{score(winner['score'])}"
             + (". It is the default configuration." if winner["is_default"] else "."),
             "It was not run again on fresh seeds, so this score is optimistic: "
-            "the best of many noisy scores is partly luck.",
+            "the best of many noisy scores is partly luck."
+            if data["is_choice"]
+            else "It was not run again on fresh seeds: how far another seed changes it is not known.",
         ]
         return sentences + _lost_sentence(data)
     sentences = [
         f"Trial {winner['number']} wins: of the {compared} configurations "
-        f"that ran again on fresh seeds it has the best mean {data['metric']}."
+        f"that ran again on fresh seeds it has the best mean {data['metric']}{_on_common(data)}."
         if winner["compared"] > 1
         else f"Trial {winner['number']} has the best {data['metric']} of the search, and alone ran "
         "again on fresh seeds."
@@ -244,8 +255,8 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
     ]
     if winner["compared"] > 2:
         sentences.append(
-            f"It was picked as the best of {winner['compared']} on these very seeds, which flatters it; its gaps to "
-            "the others have intervals that are widened for that."
+            f"It was picked as the best of {winner['compared']} on these very seeds, which flatters it; the interval "
+            "of its gap to the default is widened for that, and so is each other one, but not for being looked at together."
         )
     if winner["is_default"]:
         sentences.append(
@@ -264,6 +275,14 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
             "Two single runs differ by about 1.4 times as much by luck alone."
         )
     return sentences
+
+
+def _on_common(data: dict[str, Any]) -> str:
+    """On which seeds the means were compared, where some configurations have more."""
+    common = data["common_seeds"]
+    if all(len(row["scores"]) == common for row in data["confirmed"]):
+        return ""
+    return f" on the {common} that all have" if common > 1 else " on the one that all have"
 
 
 def _lost_sentence(data: dict[str, Any]) -> list[str]:

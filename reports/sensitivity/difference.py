@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reports.sensitivity.interval import FEWEST_ALIKE, LEVEL, Interval
+from reports.sensitivity.seed_noise import within
 
 Scores = Sequence[float]
 
@@ -45,12 +46,7 @@ def more_runs(
 
 def _noise(groups: Sequence[Scores]) -> tuple[float, int]:
     """The standard deviation within the groups, and its degrees of freedom."""
-    arrays = [np.asarray(scores, dtype=float) for scores in groups if len(scores)]
-    if not all(np.isfinite(scores).all() for scores in arrays):
-        raise ValueError("scores must be finite")
-    freedom = sum(len(scores) - 1 for scores in arrays)
-    differ = [scores for scores in arrays if np.ptp(scores) > 0]  # a mean of equal floats may round
-    squares = sum(float(((scores - scores.mean()) ** 2).sum()) for scores in differ)
+    squares, freedom = within(groups)
     return math.sqrt(squares / freedom) if freedom else 0.0, freedom
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import comb
 from scipy.stats import kstwo
 
 from reports.sensitivity.axis import Floats
@@ -30,11 +31,12 @@ def expected_best(
     score_range: tuple[float, float] | None = None,
     level: float = LEVEL,
 ) -> BestOfN:
-    """Expected best of 1 to N trials drawn with replacement from N independent scores.
+    """Expected best of 1 to N independent trials, from N of them: the mean over all subsets of each size.
 
-    The bands come from the exact Kolmogorov-Smirnov band of the scores' distribution, so they hold
+    Without bias, which drawing with replacement has. The bands come from the exact Kolmogorov-Smirnov band of the scores' distribution, so they hold
     for finite N and for all n together. Raises ValueError for no score or ones outside the range.
-    Source: Dodge et al. 2019, arXiv:1909.03004; Lourie, Cho and He 2024, arXiv:2311.09480.
+    Source: Dodge et al. 2019, arXiv:1909.03004; Tang et al. 2020, arXiv:2004.13705 (subsets); Lourie, Cho
+    and He 2024, arXiv:2311.09480.
     """
     values_N = np.sort(np.asarray(scores, dtype=float) * (1 if maximize else -1))
     if not len(values_N) or not np.isfinite(values_N).all():
@@ -48,7 +50,12 @@ def expected_best(
         before = np.concatenate([[0.0], distribution[:-1]])
         return [sign * float(points @ (distribution**n - before**n)) for n in numbers]
 
-    expected = curve(values_N, steps_N)
+    def of_subsets(size: int) -> float:
+        # The i-th smallest is the best of comb(i, size - 1) subsets, i counted from 0.
+        chance_N = comb(np.arange(count), size - 1) / comb(count, size)
+        return sign * float(values_N @ chance_N)
+
+    expected = [of_subsets(size) for size in numbers]
     if score_range is None:
         return BestOfN(numbers, expected, None, None, level)
     worst, best = sorted(sign * edge for edge in score_range)

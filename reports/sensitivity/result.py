@@ -81,7 +81,8 @@ class Analysis:
 
     `over_default` is the winner's mean on fresh seeds minus the default's, None where they do not tell.
     `has_pairs` says whether the surrogate has functions of pairs, without which `interactions` is empty.
-    `outside` trials lie outside the declared space and are left out.
+    `fixable` are hyperparameters that may be fixed all at once: together they have a part in at most
+    `fixable_share` of the variance. `outside` trials lie outside the declared space and are left out.
     `noise_share` is seed noise as a share of all variance, `noise_sd` its standard deviation in the
     score's unit; `noise_from` says what they rest on. `maps` are the largest interactions' ones.
     """
@@ -94,6 +95,8 @@ class Analysis:
     over_default: Interval | None
     outside: int
     parameters: dict[str, Parameter]
+    fixable: list[str]
+    fixable_share: Interval | None
     interactions: list[Interaction]
     has_pairs: bool
     maps: list[EffectMap]

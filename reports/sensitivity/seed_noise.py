@@ -9,6 +9,21 @@ from scipy.stats import chi2
 from reports.sensitivity.interval import FEWEST_ALIKE, LEVEL, Interval
 
 
+def within(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """The sum of squares within the groups, and its degrees of freedom.
+
+    A configuration whose runs are all the same (one that has collapsed to the majority's label) says
+    nothing of how far those vary that have not: it counts only where all are such.
+    """
+    arrays = [np.asarray(group, dtype=float) for group in groups]
+    if not all(np.isfinite(group).all() for group in arrays):
+        raise ValueError("scores must be finite")
+    repeated = [group for group in arrays if len(group) > 1]
+    differ = [group for group in repeated if np.ptp(group) > 0]  # a mean of equal floats may round
+    squares = float(sum(((group - group.mean()) ** 2).sum() for group in differ))
+    return squares, sum(len(group) - 1 for group in differ or repeated)
+
+
 def seed_noise(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Interval | None:
     """Standard deviation of the score between seeds, in the score's unit, pooled over the groups.
 
@@ -18,15 +33,8 @@ def seed_noise(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Inter
     same that the noise is not known. Raises ValueError for
     scores that are not finite. Source: Snedecor and Cochran 1989, Statistical Methods, §5.
     """
-    repeated = [np.asarray(group, dtype=float) for group in groups if len(group) > 1]
-    if not repeated:
-        return None
-    if not all(np.isfinite(group).all() for group in repeated):
-        raise ValueError("scores must be finite")
-    freedom = sum(len(group) - 1 for group in repeated)
-    differ = [group for group in repeated if np.ptp(group) > 0]  # a mean of equal floats may round
-    squares = float(sum(((group - group.mean()) ** 2).sum() for group in differ))
-    if not squares and freedom < FEWEST_ALIKE:
+    squares, freedom = within(groups)
+    if not freedom or (not squares and freedom < FEWEST_ALIKE):
         return None
     tail = (1 - level) / 2
     return Interval(

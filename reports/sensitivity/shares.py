@@ -1,8 +1,10 @@
 """How much of the score's variance each hyperparameter causes, alone and with others."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reports.sensitivity.axis import Floats
 from reports.sensitivity.surrogate import Posterior
@@ -12,13 +14,20 @@ from reports.sensitivity.surrogate import Posterior
 class Shares:
     """Sobol shares of S functions, each 0 to 1; variance_S is what they are shares of.
 
-    pair_S holds for two axes' numbers the share of what only both together explain.
+    pair_S holds for two axes' numbers the share of what only both together explain; parts_PS are the
+    shares of the products, of which uses_DP says whose they are.
     """
 
     main_DS: Floats
     total_DS: Floats
     pair_S: dict[tuple[int, int], Floats]
     variance_S: Floats
+    parts_PS: Floats
+    uses_DP: NDArray[np.bool_]
+
+    def of_any(self, axes: Sequence[int]) -> Floats:
+        """The total share of several axes together: of all products that use at least one, (S,)."""
+        return np.asarray(self.parts_PS[self.uses_DP[list(axes)].any(axis=0)].sum(axis=0))
 
 
 def sobol_shares(posterior: Posterior, active_P: Floats | None = None) -> Shares:
@@ -47,4 +56,6 @@ def sobol_shares(posterior: Posterior, active_P: Floats | None = None) -> Shares
         total_DS=terms.uses_DP.astype(float) @ parts_PS,
         pair_S=pairs,
         variance_S=variance_S,
+        parts_PS=parts_PS,
+        uses_DP=terms.uses_DP,
     )

@@ -8,6 +8,8 @@ from scipy.spatial import KDTree
 from reports.sensitivity.axis import Axis, Floats, all_over
 
 PROBES = 1024
+MOST_AXES = 6
+"""Beyond, all distances are nearly alike, whatever the trials leave out"""
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,9 @@ class Spread:
     extrapolated: float
 
 
-def spread_of(axes: list[Axis], positions_CD: Floats, seed: int) -> Spread:
-    """Compares distances to the nearest configuration with those of Sobol points of equal number.
+def spread_of(axes: list[Axis], positions_CD: Floats, seed: int) -> Spread | None:
+    """Compares distances to the nearest configuration with those of Sobol points of equal number; None
+    of more than `MOST_AXES` axes.
 
     Distances are over the axes' positions, an unordered choice counting 1 where it differs. A
     distance falls with the number of points n as n^(-1/D), which gives the effective number.
@@ -30,6 +33,8 @@ def spread_of(axes: list[Axis], positions_CD: Floats, seed: int) -> Spread:
     count, axes_used = len(positions_CD), [axis for axis in axes if axis.size]
     if not count or not axes_used:
         return Spread(count, float(count), 0.0)
+    if len(axes_used) > MOST_AXES:
+        return None
     columns = [j for j, axis in enumerate(axes) if axis.size]
 
     def flat(points_MD: Floats) -> Floats:

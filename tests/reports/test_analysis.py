@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -11,8 +12,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 
 from reports import ReportError, analyze
+from reports.analysis import _fixable
 from reports.sections import sensitivity
+from reports.sensitivity.axis import Axis
+from reports.sensitivity.interval import Interval
+from reports.sensitivity.terms import Terms
 from reports.trials import read_table
+from reports.view import _active, _folds, _switches
 
 RATE = FloatDistribution(1e-5, 1e-3, log=True)
 UNIT = FloatDistribution(0.0, 1.0)
@@ -111,6 +117,8 @@ def test_pure_noise_is_withheld_and_says_what_to_do():
     ]  # fmt: skip
     found = analyze(study_of(trials))
     assert {p.verdict for p in found.parameters.values()} == {"cannot tell"}
+    assert not found.fit.trusted
+    assert found.parameters["a"].total is None
     assert "more trials" in found.parameters["a"].sentence
 
 
@@ -211,6 +219,61 @@ def test_a_choice_with_a_branch_of_its_own_is_seen():
     found = analyze(study_of(trials))
     assert found.parameters["kind"].verdict == "matters"
     assert found.parameters["x"].total.low > 0.99
+
+
+def test_a_configuration_is_left_out_with_all_its_seeds_however_many():
+    """A quarter of all runs are one point's: what it scored on other seeds would foresee it."""
+    group_N = np.repeat([0, 1, 2, 3, 4, 5], [20, 20, 20, 7, 7, 6])
+    positions_ND = np.stack([group_N / 5, np.ones(80)], axis=1)
+    assert (_folds(group_N, positions_ND) == group_N).all()
+    positions_ND[group_N == 0, 1] = np.nan  # a choice without that parameter
+    fold_N = _folds(group_N, positions_ND)
+    assert len(set(fold_N[:20])) == 20
+    assert (fold_N[20:] == group_N[20:]).all()
+
+
+def test_shares_are_over_the_declared_choices_however_often_each_was_tried():
+    axes = [Axis("kind", choices=("none", "sgd")), Axis("x", 0.0, 1.0)]
+    kind_N = np.array([0.0] * 5 + [1.0] * 45)
+    positions_ND = np.stack([kind_N, np.where(kind_N == 1, np.linspace(0, 1, 50), np.nan)], axis=1)
+    assert _switches(axes, positions_ND) == {(0, 1)}
+    terms = Terms(axes)
+    part_P = _active(axes, terms, positions_ND)
+    assert part_P[terms.uses_DP[1]] == pytest.approx(0.5)
+    assert part_P[~terms.uses_DP[1]] == pytest.approx(1.0)
+
+
+def test_a_choice_and_what_it_switches_on_have_no_interaction():
+    rng = np.random.default_rng(13)
+    space = {"kind": CategoricalDistribution(("none", "sgd")), "x": UNIT, "y": UNIT}
+    trials = []
+    for i in range(40):
+        params = {"kind": ("none", "sgd")[i % 2], "y": float(rng.random())}
+        if i % 2:
+            params["x"] = float(rng.random())
+        score = params.get("x", 0.5) + params["y"] * (i % 2) + 0.01 * rng.standard_normal()
+        trials.append(one(score, params, {n: space[n] for n in params}))
+    pairs = {frozenset(pair.names) for pair in analyze(study_of(trials)).interactions}
+    assert pairs == {frozenset({"kind", "y"}), frozenset({"x", "y"})}
+
+
+def test_what_hardly_matters_alone_is_only_fixed_where_it_hardly_matters_together():
+    """Twelve of 6 % each: two of them at most 9 % together, all of them everything."""
+    share, safe = Interval(0.06, 0.04, 0.08), object()
+    parameters = {
+        f"p{i}": SimpleNamespace(name=f"p{i}", verdict="hardly matters", safe_range=safe, total=share)
+        for i in range(12)
+    }  # fmt: skip
+    together = SimpleNamespace(together=lambda names: Interval(0, 0, 0.045 * len(names)))
+    names, joint = _fixable(parameters, together)
+    assert (names, joint.high) == (["p0", "p1"], pytest.approx(0.09))
+
+
+def test_the_share_of_several_together_is_at_most_the_sum_of_theirs(result):
+    assert result.fixable == ["dummy", "depth"]
+    parts = [result.parameters[name].total.estimate for name in result.fixable]
+    assert max(parts) < result.fixable_share.estimate < 1.1 * sum(parts)
+    assert result.fixable_share.high < 0.1
 
 
 def test_points_outside_the_declared_space_are_left_out():

@@ -47,7 +47,16 @@ def test_much_is_left_where_only_the_foot_was_seen():
 
 def test_without_noise_the_search_goes_on():
     left = gain_left(study_of(hill, 12, noise=0.0))
-    assert left is None or not left.is_nothing
+    assert not left.is_nothing
+    assert left.noise_sd < 0.5
+
+
+def test_what_the_model_does_not_foresee_is_not_called_seed_noise():
+    """Sixty waves within the range: no trial says anything of the next."""
+    left = gain_left(study_of(lambda p: math.sin(60 * p["other"]), 16, noise=0.002))
+    assert not left.foresees
+    assert "what no hyperparameter explains" in left.sentence
+    assert "another seed alone" not in left.sentence
 
 
 def test_few_trials_say_nothing():

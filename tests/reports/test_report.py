@@ -14,7 +14,7 @@ from reports import ReportError, read_table, write_report
 from reports.render import compute_report
 from reports.sections import SECTIONS
 from reports.winner import Winner, describe_winner, find_winner, gap_to
-from reports.wording import alike, safe_text
+from reports.wording import alike, gap, safe_text, spread
 
 DISTRIBUTIONS = {
     "rate": FloatDistribution(1e-5, 1e-1, log=True),
@@ -156,6 +156,20 @@ def test_how_the_winners_interval_is_widened_is_said(more, counted):
 )
 def test_scores_have_the_digits_that_say_something(values, words):
     assert alike(*values) == words
+
+
+def test_what_differs_is_seen_to_differ():
+    assert spread([0.00121, 0.00124, 0.00126]) == "0.00124 ± 0.00003"
+    assert gap({"low": 0.00002, "estimate": 0.00049, "high": 0.0010}) == (
+        "+0.0005 (+0.0000 to +0.0010)"
+    )
+    assert gap({"low": 0.10002, "estimate": 0.10004, "high": 0.10006}) == (
+        "+0.10004 (+0.10002 to +0.10006)"
+    )
+    assert spread([123456789.0, 123457789.0]) == "123457289 ± 707"
+    assert spread([0.81, 0.83]) == "0.8200 ± 0.0141"
+    assert spread([0.8, 0.8, 0.8]) == "0.8000 ± 0.0000"
+    assert spread([1.235e-7, 1.335e-7]) == "1.285e-07 ± 7.071e-09"
 
 
 def test_a_long_list_of_values_is_a_range_or_cut_short():

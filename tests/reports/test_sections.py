@@ -134,6 +134,7 @@ def test_no_interaction_is_claimed_where_there_is_none(report):
     assert report["interactions"]["has_pairs"]
     assert report["interactions"]["maps"] == []
     shares = [p["share"]["low"] for p in report["interactions"]["pairs"]]
+    assert len(shares) == 3
     assert all(low < 0.02 for low in shares)
     assert "No two hyperparameters are seen" in texts(drawn(report, "interactions"))[0]
 
@@ -172,6 +173,10 @@ def test_a_range_that_ends_at_nothing_is_not_to_be_widened_below_it():
 
     assert "Widen a beyond its lower end" in advice_for(0.5)
     assert "Widen" not in advice_for(0.0)
+    epochs, rate = (advice.Column("x", kind, low=1, high=5) for kind in ("int", "float"))
+    assert not advice._may_widen(epochs, "lower")
+    assert advice._may_widen(rate, "lower")
+    assert advice._may_widen(epochs, "upper")
 
 
 def test_the_summary_says_what_matters_and_what_to_do(report):
@@ -261,6 +266,27 @@ def test_means_that_share_no_seed_are_not_called_the_best():
     text = " ".join(texts(drawn(report, "winner")))
     assert "best mean" not in text
     assert "have no seed in common" in text
+
+
+def test_means_over_other_seeds_than_the_common_ones_are_said_to_be():
+    space = {"a": UNIT}
+    trials = [
+        one(0.8, {"a": 0.1}, space, chosen_by="default"), one(0.9, {"a": 0.9}, space),
+        one(0.81, {"a": 0.1}, space, purpose="confirm", confirms=0, seed=10),
+        one(0.82, {"a": 0.9}, space, purpose="confirm", confirms=1, seed=10),
+        one(0.70, {"a": 0.9}, space, purpose="confirm", confirms=1, seed=11),
+    ]  # fmt: skip
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    text = " ".join(texts(drawn(report, "winner")))
+    assert "Trial 1 wins" in text
+    assert "the best mean objective on the one that all have." in text
+
+
+def test_one_trial_alone_is_not_called_lucky():
+    report = compute_report(read_table(study_of([one(0.8, {"a": 0.1}, {"a": UNIT})])))["sections"]
+    text = " ".join([*texts(drawn(report, "winner")), *texts(drawn(report, "summary"))])
+    assert "how far another seed changes it is not known" in text
+    assert "optimistic" not in text
 
 
 def branched(value=1.0):
@@ -393,10 +419,18 @@ def test_dollars_stand_in_for_seconds_where_they_are_known():
     report = compute_report(read_table(study_of(trials)))["sections"]
     assert report["cost"]["in_dollars"] is True
     assert "Spent: $0.2500 on finished trials." in texts(drawn(report, "cost"))
+    trials.append(one(0.9, {"a": 0.2}, {"a": UNIT}, wall_seconds=6000.0))
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    assert (
+        "Spent: at least $0.2500 on finished trials; of 2 trials 1 has no price, and is not shown here."
+        in texts(drawn(report, "cost"))
+    )
+    assert "at least $0.2500" in " ".join(texts(drawn(report, "summary")))
 
 
 def test_best_of_n_is_given_for_random_trials_and_the_reason_otherwise(report):
     assert report["budget"]["best_of_n"]["trials"][-1] == 60
+    assert "with the luck of being first" in texts(drawn(report, "budget"))[0]
     trials = [one(0.1 * i, {"a": 0.1 * i}, {"a": UNIT}, chosen_by="adaptive") for i in range(5)]
     other = compute_report(read_table(study_of(trials)))["sections"]
     assert "not all trials were random (adaptive)" in texts(drawn(other, "budget"))[0]

@@ -6,6 +6,7 @@ from scipy.stats import t as student
 from scipy.stats import ttest_ind
 
 from reports.sensitivity.difference import difference, more_runs
+from reports.sensitivity.seed_noise import seed_noise
 
 
 def test_interval_is_that_of_scipys_t_test():
@@ -48,6 +49,19 @@ def test_two_runs_that_are_the_same_do_not_say_that_there_is_no_noise():
     assert difference([0.8209], [0.8122, 0.8122]) is None
     sure = difference([0.9] * 3, [0.8] * 3)
     assert sure.low == sure.high == pytest.approx(0.1)
+
+
+def test_configurations_that_collapsed_do_not_make_the_others_surer():
+    a, b = [0.86, 0.87, 0.88], [0.845, 0.85, 0.87]
+    assert difference(a, b, others=[[0.8122] * 3] * 6) == difference(a, b)
+    assert seed_noise([a, b, *[[0.8122] * 3] * 6]) == seed_noise([a, b])
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(1000):
+        runs = [rng.normal(size=3), rng.normal(size=3)]
+        found = difference(*runs, others=[[0.0] * 3] * 10)
+        held += found.low <= 0 <= found.high
+    assert held / 1000 == pytest.approx(0.9, abs=0.03)
 
 
 def test_more_runs_narrow_an_interval_by_their_degrees_of_freedom_too():
