@@ -1,6 +1,7 @@
 import pytest
 
-from train_script.config import OPTIONS, TrainConfig, parse_arguments
+from tests.conftest import ROOT
+from train_script.config import OPTIONS, TUNABLE, TrainConfig, parse_arguments
 from train_script.errors import BadInput
 
 
@@ -55,6 +56,11 @@ def test_lone_word_is_refused():
 
 def test_defaults_obey_their_own_rules():
     TrainConfig.from_values({name: spec.default for name, spec in OPTIONS.items()})
+
+
+def test_every_option_that_can_be_tuned_is_on_the_page_of_choices():
+    page = (ROOT / "docs/choices.md").read_text()
+    assert [name for name in TUNABLE if f"`{name}`" not in page] == []
 
 
 def test_places_are_not_part_of_a_runs_identity():
