@@ -56,7 +56,7 @@ def reference() -> str:
         default = f"`{spec.default}`" if spec.default != "" else ""
         lines.append(
             f"| `{name}` | {TYPES[name].__name__} | {default} | {_range(rule)} | "
-            f"{'yes' if rule['tunable'] else 'fixed' if name in FIXABLE else 'no'} | {text} |"
+            f"{_searchable(name)} | {text} |"
         )
     lines += ["", "## Metrics", ""]
     lines += [f"- `{name}` ({direction})" for name, direction in METRICS.items()]
@@ -73,7 +73,11 @@ def reference() -> str:
             lines.append(f"| `{key}` | {_values(field)} | {default} | {text} |")
         lines.append("")
     lines += ["## Commands", "", "As `tuner COMMAND --help` tells, with examples.", ""]
-    for words, command in _commands(get_command(app), ["tuner"]):
+    top = get_command(app)
+    lines += ["### `tuner`", "", "Before a command:", ""]
+    lines += ["| option | what it is |", "| --- | --- |"]
+    lines += [*(f"| {_flag(q)} | {q.help} |" for q in top.params), ""]
+    for words, command in _commands(top, ["tuner"]):
         arguments = [q for q in command.params if q.param_type_name == "argument"]
         shown = [q.name.upper() if q.required else f"[{q.name.upper()}]" for q in arguments]
         said = re.split(r"\n\nExamples?:", command.help)[0]
@@ -99,6 +103,12 @@ def _flag(parameter: Any) -> str:
     names = "/".join([*parameter.opts, *parameter.secondary_opts])
     takes = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
     return f"`{names}{takes}`".replace("|", "\\|")
+
+
+def _searchable(name: str) -> str:
+    if name == "seed":  # the script's own, which a sweep draws anew for every trial
+        return "no"
+    return "yes" if OPTIONS[name].metadata["tunable"] else "fixed" if name in FIXABLE else "no"
 
 
 def _doc(model: type[BaseModel]) -> str:

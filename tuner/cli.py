@@ -121,7 +121,8 @@ def run(
             "--warm",
             metavar="RUN",
             help="Begin with what an earlier run of the same space found: its winner is tried early, "
-            "and the sampler knows its trials.",
+            "and the sampler knows its trials. Does nothing for the samplers grid and one_at_a_time, "
+            "whose points are fixed, nor on SageMaker.",
         ),
     ] = None,
 ) -> None:

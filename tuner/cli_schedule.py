@@ -174,10 +174,11 @@ def once(
     all slots. A slot that is done is not run again; one that was cut off goes on.
     Without a `schedule:` each call is a slot of its own, one a minute at most.
 
-    Exit status: 0 nothing has visibly changed, or it cannot be told; 10 something
-    has; 1 it failed; 2 bad input; 130 or 143 stopped, and the same command goes
-    on. A slot that was done gives its own again; one that another process runs,
-    or that was left out, gives 0 with a line that says so.
+    Exit status: 0 nothing has visibly changed, it cannot be told, or it is the
+    first slot; 10 something has; 1 it failed; 2 bad input; 130, 143 or 129 stopped
+    (by Ctrl-C, SIGTERM or `tuner stop`, a closed terminal), and the same command
+    goes on. A slot that was done gives its own again; one that another process
+    runs, or that was left out, gives 0 with a line that says so.
 
     Example:
       tuner schedule once sweeps/weekly.yaml

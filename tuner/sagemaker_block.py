@@ -15,9 +15,9 @@ class Completion(Block):
     target: float | None = None
     """As soon as the objective reaches this value"""
     not_improving: Annotated[int, Field(ge=3)] | None = None
-    """After so many training jobs in a row without a better one"""
+    """After so many training jobs in a row without a better one; AMT counts only 1 % or more as better"""
     convergence: bool = False
-    """When AMT finds that its search has converged"""
+    """When AMT finds that its search has converged: that it gains 1 % or less"""
 
 
 class WarmStart(Block):
@@ -43,7 +43,7 @@ class SageMakerBlock(Block):
     )
     """The folder in the bucket"""
     instance_type: list[str] | str = "ml.g4dn.xlarge"
-    """One type, or up to six in the order of preference, for when the first has no capacity"""
+    """One type, or up to six in the order of preference, for when the first has no capacity (AWS lists five for that, of m5 and c5)"""
     instance_count: Annotated[int, Field(ge=1, le=20)] = 1
     """Machines of each trial; more than one needs `distributed`"""
     volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30

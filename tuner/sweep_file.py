@@ -132,7 +132,7 @@ class Schedule(Block):
     overlap: Literal["queue", "skip"] = "queue"
     """Where the slot before still runs: wait for it, or leave this one out"""
     warm: bool = True
-    """The last slot's winner is run early, and its trials tell the sampler where to look first"""
+    """The last slot's winner is run early, and its trials tell the sampler where to look first; not for the samplers grid and one_at_a_time, nor on SageMaker"""
     tell: Tell = Tell()
     """Who is told"""
 
