@@ -19,6 +19,7 @@ import selectors
 import signal
 import socket
 import struct
+import time
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -71,7 +72,11 @@ class Server:
             os._exit(0)  # runs that are left get SIGTERM by this
 
     def _begin(self, listener: socket.socket) -> None:
-        client, _ = listener.accept()
+        try:
+            client, _ = listener.accept()
+        except OSError:  # no descriptor is left; the client waits for one
+            time.sleep(0.1)
+            return
         try:
             asked = receive(client)
         except LEFT_OR_NONE_OF_OURS:
@@ -79,7 +84,13 @@ class Server:
             return
         warm(asked)
         own = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:  # the machine has no room for one more process: those that run go on
+            client.close()
+            for stream in asked.streams:
+                os.close(stream)
+            return
         if pid == 0:
             self.selector.close()
             self.listener.close()

@@ -226,7 +226,8 @@ def status(run: Run) -> None:
 
             age = datetime.datetime.now() - t.datetime_start
             row.started = time.monotonic() - age.total_seconds()
-            row.fraction = max(t.intermediate_values, default=0) / 100
+            if t.user_attrs.get("steps") != "evaluations" and t.intermediate_values:
+                row.fraction = max(t.intermediate_values) / 100
         rows.append(row)
     console = Console(highlight=False)
     console.print(trial_table(rows, metric, console.width))

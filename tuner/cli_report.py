@@ -177,20 +177,27 @@ def _check(study: "Study", path: Path) -> None:
 def _watch(run: str, out: Path | None) -> None:
     """Writes the report again and again while the sweep runs, and once more at its end."""
     from tuner.run_folder import find_run
+    from tuner.workers import Workers, workers_of
 
-    folder = find_run(run)
-    target = out or folder.shown
+    folder, ledger = find_run(run), load_ledger(run)
+    target, looking = out or folder.shown, Workers(ledger)
+
+    def is_at_work() -> bool:
+        if folder.holder() is not None:
+            return True
+        return any(not looking.gone(name) for name in workers_of(ledger))
+
     print(
         f"report: {target / 'report.html'}, written anew every {WATCH_SECONDS} s; Ctrl-C ends this"
     )
     try:
-        while folder.holder() is not None:
-            _write(load_ledger(run).study, target, refresh_seconds=WATCH_SECONDS)
+        while is_at_work():
+            _write(ledger.study, target, refresh_seconds=WATCH_SECONDS)
             begun = time.monotonic()
-            while folder.holder() is not None and time.monotonic() < begun + WATCH_SECONDS:
+            while is_at_work() and time.monotonic() < begun + WATCH_SECONDS:
                 time.sleep(0.5)
     finally:
-        _write(load_ledger(run).study, target)
+        _write(ledger.study, target)
     print("the sweep is over")
 
 

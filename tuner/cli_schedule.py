@@ -318,11 +318,12 @@ class _Files:
 
     def served(self) -> "list[Served]":
         """Those with a schedule; what is wrong with others is said once, and kept in `faults`."""
-        found = {
-            path: path.stat().st_mtime
-            for pattern in ("*.yaml", "*.yml") for path in sorted(self.folder.glob(pattern))
-            if path.is_file()
-        }  # fmt: skip
+        found: dict[Path, float] = {}
+        for pattern in ("*.yaml", "*.yml"):
+            for path in sorted(self.folder.glob(pattern)):
+                with suppress(OSError):  # it has gone since
+                    if path.is_file():
+                        found[path] = path.stat().st_mtime
         for gone in set(self._read) - set(found):
             del self._read[gone]
         for path, changed in found.items():

@@ -37,7 +37,7 @@ def name_of(loaded: "LoadedSweep", slot: datetime) -> str:
     """The name of a slot's study, which holds the slot."""
     from tuner.schedule.times import as_text
 
-    return f"{loaded.sweep.name[:46]}.{as_text(slot)}"
+    return f"{loaded.short_name(46)}.{as_text(slot)}"
 
 
 def last_before(loaded: "LoadedSweep", book: "Book", slot: datetime) -> "Earlier | None":

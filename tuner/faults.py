@@ -1,7 +1,7 @@
 """What can be wrong in a sweep file, each fault as (place, sentence)."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -19,10 +19,9 @@ from train_script.config import (
 )
 from train_script.errors import did_you_mean
 from train_script.tasks import TASKS
-from tuner.sagemaker_block import SageMakerBlock
-from tuner.space import Parameter, SearchSpace
+from tuner.space import SearchSpace
 from tuner.storage import masked
-from tuner.sweep_file import Budget, Confirm, Objective, Search, Sweep, TaskBlock
+from tuner.sweep_file import Sweep, TaskBlock
 from tuner.yaml_lines import Location
 
 LARGEST_GRID = 100_000
@@ -285,11 +284,23 @@ def translate(error: dict[str, Any]) -> tuple[Location, str]:
 
 
 def _keys_beside(place: Location) -> Iterable[str]:
-    blocks: dict[str, type[BaseModel]] = {
-        "task": TaskBlock, "objective": Objective, "search": Search, "confirm": Confirm,
-        "budget": Budget, "space": Parameter, "sagemaker": SageMakerBlock,
-    }  # fmt: skip
-    if len(place) == 1:
-        return Sweep.model_fields
-    fields = blocks[str(place[0])].model_fields if str(place[0]) in blocks else {}
-    return [field.alias or name for name, field in fields.items()]
+    block: type[BaseModel] | None = Sweep
+    for part in place[:-1]:
+        block = _block_of(block, str(part))
+    return [field.alias or name for name, field in block.model_fields.items()] if block else []
+
+
+def _block_of(block: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """The block that a key of a block holds; of `space`, whose keys are anybody's, a Parameter."""
+    if block is None:
+        return None
+    by_name = {field.alias or name: field for name, field in block.model_fields.items()}
+    if key not in by_name:
+        return block  # a hyperparameter's own name
+    kinds = [by_name[key].annotation]
+    while kinds:
+        kind = kinds.pop()
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+        kinds += get_args(kind)
+    return None

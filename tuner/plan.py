@@ -150,8 +150,7 @@ def _sagemaker(loaded: LoadedSweep, points: Points) -> list[RenderableType]:
     """The exact request, with capitals for what only AWS can tell, and what is different there."""
     trials, _ = _amt_counts(loaded, points)
     place = limits.known_place(loaded)
-    seconds = loaded.sweep.budget.hours and loaded.sweep.budget.hours * 3600
-    asked = request.tuning_request(loaded, place, "NAME", trials, seconds)
+    asked = request.tuning_request(loaded, place, "NAME", trials, request.longest_seconds(loaded))
     title = "CreateHyperParameterTuningJob (capitals: known only when it runs):"
     told = [Text(f"• {note}") for note in limits.notes(loaded)]
     return [

@@ -1,5 +1,6 @@
 """A sweep loaded from its file: checked whole, every fault at once with its line."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,6 +59,13 @@ class LoadedSweep:
             return self.sweep.objective.direction
         known = METRICS[self.sweep.objective.metric]
         return "minimize" if known == "minimize" else "maximize"
+
+    def short_name(self, most: int) -> str:
+        """The sweep's name in at most so many characters: of a longer one its beginning and a digest."""
+        name = self.sweep.name
+        if len(name) <= most:
+            return name
+        return f"{name[: most - 5]}-{hashlib.sha256(name.encode()).hexdigest()[:4]}"
 
     def at_once(self, trials: int) -> "LoadedSweep":
         """The same with so many trials at once."""

@@ -11,6 +11,7 @@ from tests.aws.conftest import jobs_once, wait_for
 from tests.conftest import TOY
 from tests.emulator.service import Refused
 from tuner.backends import Outcome
+from tuner.errors import TunerError
 from tuner.ledger import Ledger
 
 NO_DEFAULT = {"start_with_default": False}
@@ -268,6 +269,42 @@ def test_hours_used_up_start_no_further_job(run_on_aws, emulator):
         )  # fmt: skip
         assert outcome is Outcome.OUT_OF_HOURS
     assert len(emulator.service.tuning) == 1
+
+
+def test_another_image_is_refused_where_trials_ran_in_one(run_on_aws, emulator):
+    run_on_aws(search=NO_DEFAULT, budget={"trials": 1, "parallel": 1})
+    with pytest.raises(TunerError, match=r"ran in the image an-image, .* names another"):
+        run_on_aws(
+            sagemaker={"image": "another"}, search=NO_DEFAULT, budget={"trials": 2, "parallel": 1}
+        )
+    assert len(emulator.service.tuning) == 1
+
+
+def test_hours_used_up_before_anything_was_sent_end_in_an_outcome(
+    run_on_aws, emulator, monkeypatch, tmp_path
+):
+    """A trial that was written down when the process was killed, and no hours left to ask for it."""
+    from tuner.backends import sagemaker
+
+    class Died(BaseException):
+        pass
+
+    def dies(*_):
+        raise Died
+
+    monkeypatch.setattr(sagemaker._Run, "_create_training_job", dies)
+    with pytest.raises(Died):
+        run_on_aws(budget={"trials": 2, "parallel": 1})
+    monkeypatch.undo()
+    for name, value in emulator.environment().items():
+        monkeypatch.setenv(name, value)
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    ledger.set("elapsed_seconds", 3600.0)
+    ledger.close()
+    outcome, ledger = run_on_aws(budget={"trials": 2, "parallel": 1, "hours": 0.5})
+    assert outcome is Outcome.OUT_OF_HOURS
+    assert not any(t.state == TrialState.RUNNING for t in ledger.read_trials())
+    assert len(emulator.service.training) == 1  # the tuning job's
 
 
 def test_money_used_up_stops_the_jobs_on_aws(run_on_aws, emulator, monkeypatch):

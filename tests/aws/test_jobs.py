@@ -61,6 +61,28 @@ def test_log_of_a_job_that_was_started_again_is_read_whole(emulator):
 
 
 @pytest.mark.parametrize(
+    ("begun", "after_its_end", "with_it"),
+    [
+        (6, -1.0, True),  # criteria ended it with four to go, and what ran with it
+        (6, -600.0, False),  # hopeless, long before
+        (10, -1.0, False),  # hopeless, and the last one
+    ],
+)
+def test_what_ran_when_the_completion_criteria_were_met_was_not_hopeless(
+    begun, after_its_end, with_it
+):
+    said = {
+        "HyperParameterTuningJobStatus": "Completed",
+        "HyperParameterTuningEndTime": datetime.fromtimestamp(2000.0, UTC),
+        "TrainingJobStatusCounters": {"Completed": begun - 1, "Stopped": 1},
+        "HyperParameterTuningJobConfig": {
+            "TrainingJobEarlyStoppingType": "Auto", "ResourceLimits": {"MaxNumberOfTrainingJobs": 10},
+        },
+    }  # fmt: skip
+    assert was_stopped_with(said, job("Stopped", ended=2000.0 + after_its_end), None) is with_it
+
+
+@pytest.mark.parametrize(
     ("early_stopping", "status", "asked", "with_it"),
     [
         ("Auto", "InProgress", None, False),

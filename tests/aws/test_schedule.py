@@ -1,13 +1,14 @@
 """A schedule in AWS: its request, its role, its slots brought in. The emulator fires it."""
 
 import json
+from datetime import UTC, datetime
 
 import optuna
 import pytest
 
 from tests import PATIENCE
 from tuner.aws import events, request
-from tuner.cli_slots import book_of
+from tuner.cli_slots import book_of, name_of
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
 from tuner.points import Points
@@ -47,13 +48,18 @@ def test_names_are_of_this_sweeps_schedule_alone(aws_sweep):
     }
     assert len(stems) == 6
     assert all(len(stem) + 1 + events.FIRING_LENGTH <= 32 for stem in stems)
+    long = [load_sweep(aws_sweep(name="a" * 62 + last)) for last in "bc"]
+    assert len({events.name_of(loaded) for loaded in long}) == 2
+    assert all(len(events.name_of(loaded)) == 64 for loaded in long)
+    slot = datetime(2026, 11, 22, 6, tzinfo=UTC)
+    assert len({name_of(loaded, slot) for loaded in long}) == 2
 
 
 @pytest.mark.parametrize(
     ("budget", "seconds"),
     [({}, None), ({"hours": 2.0}, 7200), ({"usd": 4.0}, 3600), ({"usd": 4.0, "hours": 0.5}, 1800)],
 )
-def test_a_slot_that_nobody_follows_is_kept_to_its_budget_by_aws(aws_sweep, budget, seconds):
+def test_a_slot_that_nobody_follows_is_kept_to_its_budget_by_aws(aws_sweep, tuner, budget, seconds):
     path = aws_sweep(
         name="weekly", search=NO_DEFAULT, budget={"trials": 8, "parallel": 2} | budget,
         schedule={"cron": "0 6 * * MON"}, prices={"ml.g4dn.xlarge": 2.0},
@@ -68,6 +74,8 @@ def test_a_slot_that_nobody_follows_is_kept_to_its_budget_by_aws(aws_sweep, budg
     )
     limits = json.loads(asked["Target"]["Input"])["HyperParameterTuningJobConfig"]["ResourceLimits"]
     assert limits.get("MaxRuntimeInSeconds") == seconds
+    planned = tuner("plan", path).stdout
+    assert (f'"MaxRuntimeInSeconds": {seconds}' in planned) is (seconds is not None), planned
     assert asked["Target"]["Arn"].startswith("arn:aws-cn:scheduler:::")
 
 

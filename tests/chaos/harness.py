@@ -23,6 +23,7 @@ import psutil
 import yaml
 
 from tests import PATIENCE
+from train_script.contract import OF_TRIAL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGETS = ("orchestrator", "trial", "both")
@@ -101,34 +102,37 @@ def kill_at(sweep: Path, out: Path, target: str, after: float) -> str:
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=after)
     trials: list[psutil.Process] = []
-    while process.poll() is None and not trials:
-        with suppress(psutil.Error):
-            children = psutil.Process(process.pid).children(recursive=True)
-            trials = [c for c in children if "--seed" in _words(c)]
-        if target == "orchestrator":
-            break
+    while process.poll() is None and not trials and target != "orchestrator":
+        trials = _of_trials(out)
     if process.poll() is not None:
         return "nothing: it was done"
     hit = []
-    if target != "trial":
-        process.send_signal(signal.SIGKILL)
-        hit.append("orchestrator")
+    if (
+        target == "both"
+    ):  # first, so that nobody sees the trial die; with it the server that forked it
+        process.send_signal(signal.SIGSTOP)
+        with suppress(psutil.Error):
+            trials += psutil.Process(process.pid).children(recursive=True)
     if target != "orchestrator":
         for trial in trials:
             with suppress(psutil.Error):
                 trial.kill()
                 hit.append("trial")
-    if target == "trial":
-        process.wait(timeout=PATIENCE)
-        return " and ".join(hit) or "nothing: no trial ran"
+    if target != "trial":
+        process.send_signal(signal.SIGKILL)
+        hit.append("orchestrator")
     process.wait(timeout=PATIENCE)
-    return " and ".join(hit)
+    return " and ".join(dict.fromkeys(hit)) or "nothing: no trial ran"
 
 
-def _words(process: psutil.Process) -> list[str]:
-    with suppress(psutil.Error):
-        return process.cmdline()
-    return []
+def _of_trials(out: Path) -> list[psutil.Process]:
+    """The processes of a sweep's trials: a script's own, a fork of the server and what stands for it."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.environ().get(OF_TRIAL, "").startswith(f"{out}/"):
+                found.append(process)
+    return found
 
 
 def signature(out: Path, name: str) -> list[dict[str, Any]]:
@@ -245,7 +249,12 @@ def main() -> None:
     for each in found:
         for difference in each.differences[:3]:
             print(f"{each.target} after {each.after:.2f} s ({each.hit}): {difference}")
-    sys.exit(not all(each.same for each in found))
+    missed = {t.target for t in found} - {
+        t.target for t in found if not t.hit.startswith("nothing")
+    }
+    if missed:
+        print(f"nothing was hit of: {', '.join(sorted(missed))}")
+    sys.exit(bool(missed) or not all(each.same for each in found))
 
 
 if __name__ == "__main__":

@@ -78,16 +78,20 @@ def storm(
     storage.remove_session()
     storage.engine.dispose()
     states = Counter(t.state.name for t in trials_there)
-    twice = [
-        log.parent.name for log in folder.glob("worker-*/trials/*/work.log")
-        if len(log.read_text().split()) > len(set(log.read_text().split())) + 1
-    ]  # fmt: skip
+    done = Counter[int]()
+    """Evaluations that were computed of each trial, by whichever worker"""
+    for log in folder.glob("worker-*/trials/*/work.log"):
+        done[int(log.parent.name)] += len(log.read_text().split())
+    attempts = {t.number: int(t.user_attrs.get("attempts", 1)) for t in trials_there}
+    each = int(blocks["fixed"]["evaluations"])
+    twice = [number for number, count in done.items() if count > each * attempts[number]]
+    missing = [number for number in attempts if done[number] < each]
     return {
         "trials": len(trials_there), "states": dict(states), "killed": killed,
         "restarted": restarted, "exits": dict(exits), "seconds": time.monotonic() - began,
         "taken over": sum(t.user_attrs.get("attempts", 1) > 1 for t in trials_there),
         "workers": len({t.user_attrs["worker"] for t in trials_there}),
-        "finished twice": len(twice),
+        "computed by two": twice, "not computed": missing,
     }  # fmt: skip
 
 
@@ -108,11 +112,14 @@ def main() -> None:
     finally:
         server.remove()
     print(
-        f"{options.workers} workers, {found['killed']} killed, the database restarted: "
+        f"{options.workers} workers, {found['killed']} killed, the database "
+        f"{'restarted' if found['restarted'] else 'left alone'}: "
         f"{found['trials']} trials, {found['states']}; {found['taken over']} taken over; "
-        f"{found['seconds']:.0f} s"
+        f"computed by two workers at once: {len(found['computed by two'])}; {found['seconds']:.0f} s"
     )
-    sys.exit(found["states"] != {"COMPLETE": options.trials})
+    held = found["restarted"] and found["killed"] == options.kills
+    held = held and not found["computed by two"] and not found["not computed"]
+    sys.exit(not held or found["states"] != {"COMPLETE": options.trials})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import optuna
@@ -54,6 +55,8 @@ def test_anybodys_study_is_brought_in(tuner, tmp_path):
         storage=f"sqlite:///{tmp_path}/theirs.db", study_name="their study/1", direction="minimize"
     )
     study.set_user_attr("note", "hello")
+    study.set_user_attr("worker:here-1-abc", {"pid": os.getpid(), "beat": 1})
+    study.set_user_attr("stop_asked", True)
     study.optimize(
         lambda t: (
             (t.suggest_float("lr", 1e-5, 1e-1, log=True) - 0.01) ** 2
@@ -67,6 +70,8 @@ def test_anybodys_study_is_brought_in(tuner, tmp_path):
     mine = Ledger.load("sqlite:///mine/study.db")
     assert [facts(t) for t in mine.read_trials()] == [facts(t) for t in study.trials[:8]]
     assert mine.study.user_attrs["note"] == "hello"
+    told = {*mine.study.user_attrs}
+    assert not told & {"worker:here-1-abc", "stop_asked"}, "tuner stop would end the other's sweep"
     assert not mine.maximize
     missing = tuner("import", "optuna", "sqlite:///nowhere.db")
     assert missing.returncode == 2

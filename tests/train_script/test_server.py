@@ -1,5 +1,6 @@
 """The server that forks runs outlives clients that come and go at bad moments."""
 
+import errno
 import os
 import socket
 import struct
@@ -46,6 +47,25 @@ def test_the_streams_of_a_request_that_cannot_be_read_are_closed():
         with pytest.raises(ValueError, match="Expecting value"):
             receive(ours)
         assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_where_no_process_can_be_forked_the_server_and_its_runs_go_on(
+    server, monkeypatch, tmp_path
+):
+    def no_room():
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    stream = os.open(os.devnull, os.O_RDONLY)
+    asked = Asked("train.py", [], {}, str(tmp_path), [stream], 0.0)
+    monkeypatch.setattr("train_script.server.receive", lambda _: asked)
+    monkeypatch.setattr("train_script.server.warm", lambda _: None)
+    monkeypatch.setattr(os, "fork", no_room)
+    with socket.create_connection(server.listener.getsockname()) as client:
+        server._begin(server.listener)
+        assert client.recv(1) == b"", "then it starts by itself"
+    assert server.runs == {}
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(stream)
 
 
 def test_help_does_not_end_the_server(tmp_path):

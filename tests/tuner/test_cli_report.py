@@ -85,11 +85,15 @@ def test_one_of_several_objectives_is_chosen_by_its_number(tuner, two_objectives
 
 
 @pytest.mark.slow
-def test_a_running_sweep_is_watched_until_it_ends(write_sweep, tuner):
-    path = write_sweep(fixed={"sleep": 0.4}, budget={"trials": 100, "parallel": 1})
+@pytest.mark.parametrize("command", ["run", "worker"])
+def test_a_running_sweep_is_watched_until_it_ends(write_sweep, tuner, command):
+    path = write_sweep(
+        fixed={"sleep": 0.4}, budget={"trials": 100, "parallel": 1},
+        **({"storage": "sqlite:///shared.db"} if command == "worker" else {}),
+    )  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     sweep = subprocess.Popen(
-        [sys.executable, "-m", "tuner.cli", "run", str(path)],
+        [sys.executable, "-m", "tuner.cli", command, str(path)],
         env=environment, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     while "started" not in sweep.stdout.readline():

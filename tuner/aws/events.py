@@ -51,8 +51,8 @@ def expression(schedule: Schedule) -> str:
 
 
 def name_of(loaded: LoadedSweep) -> str:
-    """The schedule's name, which is the sweep's."""
-    return f"tuner-{loaded.sweep.name}"[:64]
+    """The schedule's name, which is the sweep's; of a long one its beginning and a digest."""
+    return f"tuner-{loaded.short_name(58)}"
 
 
 def stem_of(loaded: LoadedSweep) -> str:
@@ -71,7 +71,7 @@ def schedule_request(
     is_grid = request.plan_of(loaded, 1).strategy == "Grid"
     trials = points.space.grid_size() if is_grid else points.search_total()
     payload = request.tuning_request(
-        loaded, place, f"{stem_of(loaded)}-{FIRING}", trials, _longest_seconds(loaded)
+        loaded, place, f"{stem_of(loaded)}-{FIRING}", trials, request.longest_seconds(loaded)
     )
     window: dict[str, Any] = {"Mode": "OFF"}
     if minutes := round(schedule.jitter_minutes):
@@ -94,17 +94,6 @@ def schedule_request(
             "DeadLetterConfig": {"Arn": dead_letters},
         },
     }  # fmt: skip
-
-
-def _longest_seconds(loaded: LoadedSweep) -> float | None:
-    """What AWS itself keeps each slot to, since nobody follows it: the hours, and what the money pays for."""
-    budget, bounds = loaded.sweep.budget, []
-    if budget.hours is not None:
-        bounds.append(budget.hours * 3600)
-    if budget.usd is not None:
-        pays_for = budget.usd / loaded.sweep.sagemaker.usd_per_second(budget.at_once)
-        bounds.append(min(pays_for, request.LONGEST_RUN_SECONDS))
-    return max(60.0, min(bounds)) if bounds else None
 
 
 def _partition(arn: str) -> str:

@@ -22,6 +22,9 @@ TAIL_LINES = 20
 LONGEST_FAILURE = 500
 SINGLE_PRECISION = 1e-5
 CLOCK_SECONDS = 5.0
+SECONDS_TO_END = 120.0
+"""What AWS gives a job to end"""
+COUNTED = ("Completed", "InProgress", "RetryableError", "NonRetryableError", "Stopped")
 
 
 @dataclass(frozen=True)
@@ -210,10 +213,25 @@ def was_stopped_with(tuning_job: Mapping[str, Any], job: TrainingJob, asked: flo
     )
     if not prunes:
         return True
-    if tuning_job.get("HyperParameterTuningJobStatus") not in ("Stopping", "Stopped"):
+    status = tuning_job.get("HyperParameterTuningJobStatus")
+    if status == "Completed" and _has_some_left(tuning_job):
+        # Its completion criteria ended it, and with it what was running then.
+        ended = tuning_job.get("HyperParameterTuningEndTime")
+        if ended is None or job.ended is None:
+            return False
+        return bool(job.ended.timestamp() >= ended.timestamp() - SECONDS_TO_END)
+    if status not in ("Stopping", "Stopped"):
         return False
     # AWS tells whole seconds, and clocks differ.
     return asked is None or job.ended is None or job.ended.timestamp() >= asked - CLOCK_SECONDS
+
+
+def _has_some_left(tuning_job: Mapping[str, Any]) -> bool:
+    """Whether it has begun fewer training jobs than it might have."""
+    limits = (tuning_job.get("HyperParameterTuningJobConfig") or {}).get("ResourceLimits") or {}
+    counters = tuning_job.get("TrainingJobStatusCounters") or {}
+    begun = sum(int(counters.get(kind, 0)) for kind in COUNTED)
+    return begun < int(limits.get("MaxNumberOfTrainingJobs") or 0)
 
 
 def failure_of(job: TrainingJob, lines: Sequence[str]) -> str:

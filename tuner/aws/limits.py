@@ -19,6 +19,7 @@ from tuner.aws.request import (
     Place,
     as_choice,
     has_local_storage,
+    longest_seconds,
     plan_of,
     searched,
     static_hyperparameters,
@@ -94,8 +95,7 @@ def sweep_problems(loaded: LoadedSweep) -> list[str]:
     found += _regex_problems(loaded)
     if not loaded.sweep.sagemaker.instance_types:
         return found
-    hours = loaded.sweep.budget.hours
-    seconds = None if hours is None else hours * 3600
+    seconds = longest_seconds(loaded)
     request = tuning_request(loaded, place, "sweep-00000000", loaded.sweep.budget.trials, seconds)
     broken = request_problems("CreateHyperParameterTuningJob", request)
     point = loaded.typical_point()

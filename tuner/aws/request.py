@@ -74,6 +74,21 @@ def plan_of(loaded: LoadedSweep, trials: int) -> Plan:
     return Plan(strategy.capitalize(), stopping, None if strategy == "grid" else trials)
 
 
+def longest_seconds(loaded: LoadedSweep, elapsed: float = 0.0, spent: float = 0.0) -> float | None:
+    """The time limit of a tuning job, which AWS keeps even where nobody follows; None: no bound.
+
+    What is left of `budget.hours` after `elapsed` seconds, and what the money that is left after `spent`
+    dollars pays for at full width, where there is a price.
+    """
+    budget, bounds = loaded.sweep.budget, []
+    if budget.hours is not None:
+        bounds.append(budget.hours * 3600 - elapsed)
+    rate = loaded.sweep.sagemaker.usd_per_second(budget.at_once)
+    if budget.usd is not None and rate:
+        bounds.append(min((budget.usd - spent) / rate, LONGEST_RUN_SECONDS))
+    return max(60.0, min(bounds)) if bounds else None
+
+
 def tuning_request(
     loaded: LoadedSweep,
     place: Place,
@@ -411,10 +426,3 @@ def _warm_start(block: SageMakerBlock, parents: Sequence[str]) -> dict[str, Any]
 
 def _tags(block: SageMakerBlock) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in block.tags.items()]
-
-
-__all__ = [
-    "Place", "Plan", "as_choice", "as_decoded", "for_container", "has_local_storage", "job_stem",
-    "metric_definitions", "parameter_ranges", "plan_of", "point_of", "searched",
-    "static_hyperparameters", "texts", "training_request", "tuning_request",
-]  # fmt: skip

@@ -230,6 +230,12 @@ class _Run:
         channels = send_channels(self.aws, bucket, self.loaded, self.folder.data)
         self._look_up()
         place = {"region": self.aws.region, "account": self.aws.account, "bucket": bucket}
+        before = self.ledger.study.user_attrs.get("aws", {}).get("image", image)
+        if before != image and self.ledger.read_trials():
+            raise TunerError(
+                f"the trials of this folder ran in the image {before}, and the sweep now names {image}: they would not "
+                "compare; name the first one (sagemaker.image or pytorch), or choose another folder with --out"
+            )
         self.ledger.set("aws", place | {"image": image, "code": code, "channels": channels})
         role = str(limits.role_of(self.loaded))
         return request.Place(self.aws.region, role, bucket, image, code, program, channels)
@@ -286,7 +292,8 @@ class _Run:
         self._note_parts()  # first written down, then asked for: a kill leaves no unknown job
         there = self._call(partial(jobs.read_tuning_job, self.aws, name))
         if there is None:
-            seconds = self._seconds_for_amt()
+            spent = self._spent() if self.sweep.budget.usd is not None else 0.0
+            seconds = request.longest_seconds(self.loaded, self._elapsed(), spent)
             asked = request.tuning_request(
                 self.loaded, self.place, name, trials, seconds, parents, number
             )
@@ -306,16 +313,6 @@ class _Run:
         part["status"] = "InProgress"
         self._note_parts()
         return part
-
-    def _seconds_for_amt(self) -> float | None:
-        """A bound that AWS keeps even where nobody follows: the hours, and what the money pays for."""
-        budget, bounds = self.sweep.budget, []
-        if budget.hours is not None:
-            bounds.append(budget.hours * 3600 - self._elapsed())
-        if budget.usd is not None:
-            pays_for = (budget.usd - self._spent()) / self._rate(budget.at_once)
-            bounds.append(min(pays_for, request.LONGEST_RUN_SECONDS))
-        return max(60.0, min(bounds)) if bounds else None
 
     def _rate(self, at_once: int) -> float:
         """Dollars a second of so many trials."""
@@ -501,6 +498,9 @@ class _Run:
         """Starts the training job of a trial in the ledger unless AWS has it already: then that one."""
         name = str(trial.user_attrs["training_job"])
         there: jobs.TrainingJob | None = self._call(partial(jobs.read_job, self.aws, name))
+        if there is None and self._is_stopped():  # perhaps before it was known where its data lie
+            self.fold.abandon(trial)
+            return None
         if there is None:
             seed = int(trial.user_attrs["seed"])
             asked = request.training_request(

@@ -5,6 +5,7 @@ from typing import Any
 
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
+from tuner.workers import PREFIX
 
 
 def bring_in(source: Ledger, target: Ledger) -> int:
@@ -19,7 +20,8 @@ def bring_in(source: Ledger, target: Ledger) -> int:
             "a report compares trials by one"
         )
     for key, value in study.user_attrs.items():
-        target.set(key, value)
+        if not is_of_its_processes(key):
+            target.set(key, value)
     finished = [t for t in study.get_trials() if t.state.is_finished()]
     numbers = {trial.number: index for index, trial in enumerate(finished)}
     for trial in finished:
@@ -29,6 +31,16 @@ def bring_in(source: Ledger, target: Ledger) -> int:
             trial.user_attrs = trial.user_attrs | {"steps": "evaluations"}
         target.study.add_trial(trial)
     return len(finished)
+
+
+def is_of_its_processes(key: str) -> bool:
+    """Whether a study's attribute tells of who works on it or what runs on AWS for it, not of its trials."""
+    return key.startswith(PREFIX) or key in {
+        "stop_asked",
+        "stop_asked_at",
+        "stops_asked",
+        "tuning_jobs",
+    }
 
 
 def renumbered(attributes: Mapping[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:

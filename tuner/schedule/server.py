@@ -111,7 +111,10 @@ class Server:
                         self._check_that_it_began(each, slot, status, now)
                 self._look_at(each, now)
                 self.told.pop(each.name, None)
-            except TunerError as exc:  # its database is away; the others' need not be
+            except (
+                TunerError,
+                OSError,
+            ) as exc:  # its database or folder is away; the others' need not be
                 if self.told.get(each.name) != str(exc):
                     self.say(f"{each.name}: {exc}")
                 self.told[each.name] = str(exc)
