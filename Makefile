@@ -41,8 +41,11 @@ format: $(VENV)/.ready-dev ## put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/python -m tools.reference
 
-bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usual recipe; one trial; reports (two hours)
+MRPC ?= $(wildcard ../shared/data/mrpc)
+
+bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usual recipe; one trial; reports (three hours)
 	$(PIP) install -c constraints.txt -e '.[bench]'
+	@$(if $(MRPC),,echo "bench: without MRPC=path/to/MRPC the demo stands in, too short for what docs/benchmarks.md has")
 	$(BIN)/python bench/sweeps.py $(if $(MRPC),--data $(MRPC))
 	$(BIN)/python bench/gpu.py
 	$(BIN)/python bench/trial.py

@@ -26,7 +26,14 @@ def by_optuna(
 
     class Note(trainer_callback.TrainerCallback):
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
-            found.append({"accuracy": metrics["eval_accuracy"], "step": state.global_step})
+            found.append({
+                "accuracy": metrics["eval_accuracy"], "step": state.global_step,
+                "train_seconds": -metrics["eval_runtime"],
+            })  # fmt: skip
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+            if "train_runtime" in logs:  # the evaluation within
+                found[-1]["train_seconds"] += logs["train_runtime"]
 
     trainer.add_callback(Note())
     trainer.hyperparameter_search(
@@ -58,7 +65,9 @@ def by_ray(model: str, train: Path, validation: Path, folder: str, points: list[
         tune.with_resources(objective, {"cpu": 1}), param_space=tune.grid_search(points),
         run_config=tune.RunConfig(storage_path=folder, verbose=0),
     )  # fmt: skip
-    return [{name: r.metrics[name] for name in ("accuracy", "step")} for r in tuner.fit()]
+    names = ("accuracy", "step", "train_seconds")
+    at_once = {"at_once": len(os.sched_getaffinity(0))}
+    return [{name: r.metrics[name] for name in names} | at_once for r in tuner.fit()]
 
 
 if __name__ == "__main__":

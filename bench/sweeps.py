@@ -1,4 +1,4 @@
-"""The same twelve configurations by four ways of tuning: `make bench` (about an hour on two cores).
+"""The same twelve configurations by four ways of tuning: `make bench` (an hour and a half on two cores).
 
 (a) one process after the other, each example padded to 128 tokens: the usual recipe as a shell loop;
 (b) `Trainer.hyperparameter_search` with Optuna; (c) Ray Tune around the same Trainer; (d) `tuner run`.
@@ -72,7 +72,7 @@ class Arena:
 
     def measured(self, way: Callable[["Arena"], list[dict[str, float]]]) -> dict[str, Any]:
         """One sweep: seconds, scores in the order of the points, the most memory that its processes had together."""
-        rate = gemm_rate()
+        rates = [gemm_rate()]
         peak, over = [0], threading.Event()
         watch = threading.Thread(target=_watch, args=(peak, over))
         watch.start()
@@ -83,8 +83,9 @@ class Arena:
         watch.join()
         if [trial["step"] for trial in trials] != self.steps:
             raise SystemExit(f"{way.__name__} took other steps than {self.steps}: {trials}")
+        rates.append(gemm_rate())
         return {
-            "seconds": seconds, "memory": peak[0], "gemm": rate, "trials": trials,
+            "seconds": seconds, "memory": peak[0], "gemm": rates, "trials": trials,
             "accuracy": mean(trial["accuracy"] for trial in trials),
         }  # fmt: skip
 
@@ -157,7 +158,9 @@ def by_tuner(arena: Arena) -> list[dict[str, float]]:
     for trial in ledger.trials:
         last = trial.user_attrs["metrics"]
         place = order.index(tuple(trial.params[name] for name in GRID))
-        found[place] = {"accuracy": last["eval_accuracy"], "at_once": at_once, **last}
+        found[place] = {
+            "accuracy": last["eval_accuracy"], "at_once": at_once, "order": trial.number, **last
+        }  # fmt: skip
     return found
 
 
@@ -176,12 +179,12 @@ def gemm_rate() -> float:
     for _ in range(5):
         a @ b
     rates = []
-    for _ in range(5):
+    for _ in range(30):
         began = time.perf_counter()
-        for _ in range(20):
+        for _ in range(100):
             a @ b
-        rates.append(20 * 2 * 1440 * 384 * 1536 / (time.perf_counter() - began) / 1e9)
-    return max(rates)
+        rates.append(100 * 2 * 1440 * 384 * 1536 / (time.perf_counter() - began) / 1e9)
+    return median(rates)
 
 
 def tokens_an_example(arena: Arena) -> float:
@@ -210,7 +213,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="minilm-l6")
     parser.add_argument("--data", type=Path, help="MRPC's folder; left out: the demo's sentences.")
-    parser.add_argument("--pairs", type=int, default=512, help="Training pairs.")
+    parser.add_argument("--pairs", type=int, default=1024, help="Training pairs.")
     parser.add_argument("--validation", type=int, default=408, help="Validation pairs.")
     parser.add_argument(
         "--trials",
@@ -236,27 +239,33 @@ def main() -> None:
 
 
 def table(found: dict[str, list[dict[str, Any]]], arena: Arena, tokens: float) -> str:
-    """Markdown; ratios are of the medians."""
+    """Markdown; ratios are of the medians, and in brackets those of each round.
+
+    A trial's fixed cost is what its way takes beyond the training loops, by trial. The share is of what the
+    machine multiplied before and after, of real tokens times weights, over the whole time.
+    """
     examples, trials = arena.examples, len(arena.points)
-    own = median(run["seconds"] for run in found["(d) tuner run"])
+    own = [run["seconds"] for run in found["(d) tuner run"]]
     lines = [
-        "| way | seconds | times (d) | examples/s | memory GiB | mean accuracy | GEMM GFLOP/s |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| way | seconds | times (d) | examples/s | fixed s a trial | memory GiB | mean accuracy | GEMM GFLOP/s | its share |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
+    useful = examples * tokens * FLOPS_A_TOKEN / 1e9
     for name, runs in found.items():
         seconds = median(run["seconds"] for run in runs)
+        gemm = median(rate for run in runs for rate in run["gemm"])
         lines.append(
-            f"| {name} | {seconds:.0f} | {seconds / own:.1f} | {examples / seconds:.1f} "
-            f"| {max(run['memory'] for run in runs) / 2**30:.1f} "
+            f"| {name} | {seconds:.0f} | {_ratio([run['seconds'] for run in runs], own)} | {examples / seconds:.1f} "
+            f"| {median(map(fixed_seconds, runs)):.1f} | {max(run['memory'] for run in runs) / 2**30:.1f} "
             f"| {mean(run['accuracy'] for run in runs):.3f} "
-            f"| {median(run['gemm'] for run in runs):.0f} |"
+            f"| {gemm:.0f} | {useful / seconds / gemm:.1%} |"
         )
     trial = [t for run in found["(d) tuner run"] for t in run["trials"]]
     loop = sum(t["train_seconds"] for t in trial)
     rate = examples * len(found["(d) tuner run"]) * tokens * FLOPS_A_TOKEN / loop / 1e9
     at_once = mean(t["at_once"] for t in trial)
-    peak = median(run["gemm"] for runs in found.values() for run in runs)
-    later = [t["start_seconds"] + t["save_seconds"] for t in trial[1:]]
+    peak = median(rate for run in found["(d) tuner run"] for rate in run["gemm"])
+    later = [t["start_seconds"] + t["save_seconds"] for t in trial if t["order"]]
     lines += [
         "",
         f"{trials} configurations, {examples // trials} pairs, {tokens:.0f} tokens a pair; (d) chose {at_once:g} at once. In its training "
@@ -268,6 +277,19 @@ def table(found: dict[str, list[dict[str, Any]]], arena: Arena, tokens: float) -
         f"differs by {'; '.join(differences(found))} (90 %, Student).",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _ratio(seconds: list[float], own: list[float]) -> str:
+    """`4.1`, of several rounds with their own ones: `4.1 (3.8, 4.3)`."""
+    text = f"{median(seconds) / median(own):.1f}"
+    rounds = ", ".join(f"{a / b:.1f}" for a, b in zip(seconds, own, strict=True))
+    return f"{text} ({rounds})" if len(own) > 1 else text
+
+
+def fixed_seconds(run: dict[str, Any]) -> float:
+    """What a sweep takes beyond its training loops, by trial; of several at once their share of the time."""
+    loops = [t["train_seconds"] / t.get("at_once", 1) for t in run["trials"]]
+    return float((run["seconds"] - sum(loops)) / len(loops))
 
 
 def differences(found: dict[str, list[dict[str, Any]]]) -> list[str]:

@@ -26,13 +26,16 @@ ABOUT_THE_WORDS = frozenset({"cola"})
 """Tasks whose label is about the very words and marks of a text"""
 
 
-def problem(kind: str, task: str, columns: int) -> str:
-    """Why texts of so many columns cannot be changed so; empty where they can."""
+def problem(kind: str, task: str, columns: int, is_here: bool = True) -> str:
+    """Why texts of so many columns cannot be changed so; empty where they can.
+
+    Whether WordNet is there is looked for only where `is_here` says that this machine will train.
+    """
     if kind in ("punctuation", "synonyms") and task in ABOUT_THE_WORDS:
         return f"augment {kind} would break the labels of {task}, which are about the very words"
     if kind == "swap" and columns < 2:
         return f"augment swap needs pairs of texts, and those of {task} are single"
-    if kind == "synonyms" and _wordnet() is None:
+    if kind == "synonyms" and is_here and _wordnet() is None:
         return (
             "augment synonyms needs WordNet's files: apt-get install wordnet-base, or name their "
             "folder in $WNSEARCHDIR"

@@ -61,9 +61,16 @@ def _augment_faults(sweep: Sweep, task: TaskBlock) -> Iterator[tuple[Location, s
     ]
     if searched := sweep.space.get("augment"):
         wanted += [(("space", "augment"), choice) for choice in searched.choice or ()]
+    is_here = sweep.backend == "local"
     for place, kind in wanted:
-        if fault := augment_problem(str(kind), task.name, texts):
+        if fault := augment_problem(str(kind), task.name, texts, is_here):
             yield place, fault
+        elif kind == "synonyms" and not is_here and sweep.sagemaker.image is None:
+            yield (
+                place,
+                "augment synonyms needs WordNet's files, which AWS's own image does not have: name one that has them "
+                "in sagemaker.image, or leave it out",
+            )
 
 
 def _texts(value: Any, place: Location) -> Iterator[tuple[Location, str]]:

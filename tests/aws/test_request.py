@@ -37,7 +37,9 @@ def _role():
 
 FLOATS = [n for n in TUNABLE if TYPES[n] is float]
 INTS = [n for n in TUNABLE if TYPES[n] is int and n not in ("seed", "early_stopping")]
-TEXTS = ["schedule", "class_weights", "precision"]
+TEXTS = [
+    "schedule", "class_weights", "precision", "pooling", "augment", "gradient_checkpointing",
+]  # fmt: skip
 
 
 def _bounds(name: str) -> tuple[float, float]:
@@ -55,7 +57,7 @@ def _bounds(name: str) -> tuple[float, float]:
 def _parameter(draw_one, name: str) -> dict[str, object]:
     low, high = _bounds(name) if name not in TEXTS else (0, 0)
     if name in TEXTS:
-        choices = list(OPTIONS[name].metadata["choices"])
+        choices = [c for c in OPTIONS[name].metadata["choices"] if c != "synonyms"]
         return {"choice": draw_one(st.lists(st.sampled_from(choices), min_size=1, unique=True))}
     whole = TYPES[name] is int
     number = (

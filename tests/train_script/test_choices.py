@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModel
 
 from train_script import augment, fit, forward
 from train_script.config import TrainConfig
@@ -89,6 +90,53 @@ def test_packed_and_padded_batches_train_alike(trained, options):
     assert (last["path"], other["path"]) == ("packed", "padded")
     for one, two in zip(losses(packed), losses(padded), strict=True):
         assert one == pytest.approx(two, abs=1e-5)
+
+
+@pytest.fixture
+def of_kind(tiny_bert, tmp_path):
+    """A small random model of a kind, with the tokenizer of the others, as a folder."""
+
+    def make(kind):
+        sizes = {"vocab_size": 250, "pad_token_id": 0, "max_position_embeddings": 64, "num_hidden_layers": 2,
+                 "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}  # fmt: skip
+        if kind == "distilbert":
+            sizes = {"vocab_size": 250, "pad_token_id": 0, "max_position_embeddings": 64, "n_layers": 2,
+                     "dim": 32, "n_heads": 2, "hidden_dim": 64}  # fmt: skip
+        folder = shutil.copytree(tiny_bert, tmp_path / kind)
+        config = AutoConfig.for_model(kind, **sizes)
+        torch.manual_seed(0)
+        AutoModel.from_config(config).save_pretrained(folder)
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        settings |= {
+            "model_input_names": ["input_ids", "attention_mask"],
+            "tokenizer_class": "PreTrainedTokenizerFast",
+        }
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("roberta", "packed"),
+        ("electra", "packed"),
+        ("distilbert", "padded"),
+        ("modernbert", "padded"),
+        ("deberta-v2", "padded"),
+    ],
+)
+def test_any_architecture_is_trained_saved_and_read_back(trained, of_kind, kind, path):
+    records, last, fit, err = trained(model=str(of_kind(kind)), max_length=40)
+    assert (last["path"], fit.path.split(",")[0]) == (path, path)
+    why = "is none of the models that it knows (Bert, Camembert, Electra, Roberta, XLMRoberta)"
+    assert (why in err) is (path == "padded")
+    assert records[0]["eval_loss"] != records[1]["eval_loss"]
+    with open("outputs/data/predictions.jsonl") as file:
+        rows = [json.loads(line) for line in file]
+    texts = [tuple(row[column] for column in fit.splits.text_columns) for row in rows]
+    assert predict("outputs/model", texts) == [row["predicted"] for row in rows]
 
 
 @pytest.mark.parametrize("wrong", [{"frozen_layers": 3}, {"reinit_layers": 3}])

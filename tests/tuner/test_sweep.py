@@ -282,6 +282,25 @@ def test_an_augmentation_that_breaks_labels_is_told_with_its_place(tmp_path):
     ]
 
 
+def test_synonyms_on_sagemaker_need_an_image_that_has_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("train_script.augment._wordnet", lambda: None)
+    path = tmp_path / "s.yaml"
+    path.write_text("""\
+task: {name: demo}
+model: minilm-l6
+objective: {metric: eval_f1}
+space: {learning_rate: {float: [1e-5, 1e-4]}}
+fixed: {augment: synonyms}
+""")
+    for words, fault in (
+        ((), "apt-get install wordnet-base"),
+        (("backend=sagemaker",), "name one that has them in sagemaker.image"),
+    ):
+        with pytest.raises(SweepError, match=fault):
+            load_sweep(path, words)
+    load_sweep(path, ("backend=sagemaker", "sagemaker.image=ours"))
+
+
 def test_conditional_parameters_are_not_for_gp(faults):
     text = GOOD + "search: {sampler: gp}\n"
     conditional = "space={schedule: {choice: [linear, polynomial]}, schedule_power: {float: [1, 4], when: {schedule: polynomial}}}"
