@@ -69,6 +69,7 @@ score = 1 - (math.log10(options.rate) + 3) ** 2 - 0.1 * options.depth - options.
 place = {
     "threads": os.environ.get("OMP_NUM_THREADS"),
     "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    "received": {"rate": options.rate, "depth": options.depth, "seed": options.seed},
 }
 state = os.path.join(os.environ.get("CHECKPOINT_DIR", "."), "state.json")
 before = []
@@ -80,6 +81,8 @@ for line in before:  # as the contract asks: who reads may have missed some
     print(json.dumps(line), flush=True)
 for i in range(len(before) + 1, options.evaluations + 1):
     time.sleep(options.sleep)
+    if options.mode == "lingers" and options.rate == 1.0 and i == 3:
+        time.sleep(60)
     if options.checkpoint == "true":
         with open("work.log", "a") as file:  # what was computed, and how often
             file.write(f"{i}\n")

@@ -1,8 +1,10 @@
 """What every backend has to do, shown with the toy script; a new backend joins by a line here."""
 
 import json
+import math
 import os
 import signal
+import threading
 import time
 
 import psutil
@@ -11,6 +13,7 @@ from optuna.trial import TrialState
 
 from tests import PATIENCE
 from tests.conftest import TOY
+from tests.tuner.test_misfortunes import until_deaf
 from tuner.backends import BACKENDS, Outcome, launching
 from tuner.errors import SweepFailed
 from tuner.ledger import Ledger
@@ -71,6 +74,10 @@ def test_script_got_the_arguments_that_the_ledger_names(run_sweep):
         assert float(given["--rate"]) == t.params["rate"]
         assert int(given["--depth"]) == t.params["depth"]
         assert int(given["--seed"]) == t.user_attrs["seed"]
+        received = t.params | {"seed": t.user_attrs["seed"]}
+        assert [said["received"] for said in t.user_attrs["evaluations"]] == [received] * 4
+        best_rate_apart = (math.log10(t.params["rate"]) + 3) ** 2
+        assert t.value == pytest.approx(1 - best_rate_apart - 0.1 * t.params["depth"])
 
 
 @aws_when_there_is_time
@@ -180,8 +187,7 @@ def test_crash_is_told_with_its_last_words(run_sweep):
 
 
 @only_local
-def test_script_deaf_to_sigterm_is_killed(run_sweep, monkeypatch):
-    monkeypatch.setattr("tuner.processes.KILL_AFTER_SECONDS", 0.3)
+def test_script_deaf_to_sigterm_is_killed_by_the_cap(run_sweep):
     outcome, ledger = run_sweep(
         fixed={"mode": "deaf", "sleep": 5.0}, budget={"trials": 2, "parallel": 1, "hours": 4 / 3600}
     )
@@ -191,11 +197,70 @@ def test_script_deaf_to_sigterm_is_killed(run_sweep, monkeypatch):
 
 
 @only_local
+def test_script_deaf_to_sigterm_is_killed_a_while_after_it_was_asked_to_end(
+    run_sweep, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tuner.processes.KILL_AFTER_SECONDS", 0.3)
+
+    def ask_once():
+        until_deaf(tmp_path / "run")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    asking = threading.Thread(target=ask_once)
+    asking.start()
+    outcome, ledger = run_sweep(
+        fixed={"mode": "deaf", "sleep": 90.0, "evaluations": 1}, budget={"trials": 1}
+    )
+    asking.join()
+    assert outcome is Outcome.STOPPED
+    (cut_off,) = ledger.in_flight()
+    assert (cut_off.state, cut_off.user_attrs["outcome"]) == (TrialState.WAITING, "interrupted")
+    assert not cut_off.intermediate_values, "it did not wake up"
+
+
+@only_local
 def test_children_that_a_script_leaves_behind_are_ended(run_sweep):
     before = {p.pid for p in psutil.process_iter()}
     run_sweep(fixed={"mode": "parent"}, budget={"trials": 2, "parallel": 1})
     left = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
     assert not [p for p in left if p.info["cmdline"] == ["sleep", "600"]]
+
+
+@only_local
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
+def test_other_pruners_end_the_hopeless_trial_too(run_sweep, pruner):
+    _, ledger = run_sweep(
+        fixed={"depth": 1, "mode": "lingers"},
+        search={"sampler": "grid", "seed": GRID_SEED, "pruner": pruner},
+        **HOPELESS_LAST,
+    )
+    assert ledger.read_trials()[-1].state == TrialState.PRUNED
+    assert ledger.best_first()[0].params["rate"] == 1e-3
+
+
+@only_local
+def test_neither_the_default_nor_a_confirmation_is_pruned(run_sweep, write_sweep, tmp_path):
+    """The default is hopeless, and comes when five others are there to be held against it."""
+    blocks = {
+        "space": {"rate": {"float": [1e-4, 1.0], "scale": "log", "default": 1.0}},
+        "fixed": {"depth": 1, "sleep": 0.4}, "budget": {"trials": 6, "parallel": 1},
+        "confirm": {"top": 1, "seeds": 1}, "sagemaker": ON_AWS, "backend": "local",
+    }  # fmt: skip
+    loaded, folder = load_sweep(write_sweep(**blocks)), RunFolder(tmp_path / "run")
+    folder.claim(loaded)
+    earlier = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
+    facts = {"purpose": "search", "chosen_by": "random", "seed": 0, "arguments": []}
+    for _ in range(5):
+        trial = earlier.start_at({"rate": 1e-3}, loaded.space().distributions(), facts)
+        for step in (25, 50, 75, 100):
+            trial.report(0.9, step)
+        earlier.finish(trial, 0.9, TrialState.COMPLETE)
+    _, ledger = run_sweep(**blocks)
+    later = ledger.read_trials()[5:]
+    assert sorted((t.user_attrs["chosen_by"], t.params["rate"]) for t in later) == [
+        ("confirmation", 1e-3), ("confirmation", 1.0), ("default", 1.0)
+    ]  # fmt: skip
+    assert {t.state for t in later} == {TrialState.COMPLETE}
 
 
 @only_local

@@ -212,7 +212,7 @@ def test_killed_orchestrator_loses_no_finished_trial(tuner, write_sweep, tmp_pat
 def test_killed_orchestrator_takes_its_trials_with_it(write_sweep):
     import psutil
 
-    path = write_sweep(fixed={"sleep": 30}, budget={"trials": 2, "parallel": 2})
+    path = write_sweep(fixed={"sleep": 600}, budget={"trials": 2, "parallel": 2})
     process = subprocess.Popen(
         [sys.executable, "-m", "tuner.cli", "run", str(path)],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
@@ -223,7 +223,9 @@ def test_killed_orchestrator_takes_its_trials_with_it(write_sweep):
     children = psutil.Process(process.pid).children()
     process.kill()
     process.communicate()
-    gone, alive = psutil.wait_procs(children, timeout=60)  # of their own they end in 120 s
+    gone, alive = psutil.wait_procs(
+        children, timeout=60
+    )  # of their own they would sleep for longer
     assert len(gone) == 2
     assert not alive
 

@@ -151,8 +151,9 @@ def test_it_is_measured_told_kept_and_not_measured_again(path, tuner, tmp_path):
     assert not list(run.glob("probe-*"))
     assert len(list((run / "tokens").glob("*.npz"))) == 2, "training and validation texts"
     assert "trials at once" in (run / "report.html").read_text()
-    again = tuner("run", path, "--out", run, "--set", "budget.trials=3")
-    assert "looks how many" not in again.stdout
+    again = tuner("run", path, "--out", run, "--set", "budget.trials=4")
+    assert "measured before" in again.stdout
+    assert "measures how many" not in again.stdout
     assert "trial   2 finished" in again.stdout
 
 
@@ -173,7 +174,8 @@ def test_a_script_of_your_own_is_not_measured(write_sweep, tuner, tmp_path):
     done = tuner("run", path, "--out", tmp_path / "run")
     assert done.returncode == 0
     assert "2/2 done" in done.stdout
-    assert "looks how many" not in done.stdout
+    assert "measures how many" not in done.stdout
+    assert "not measured" not in done.stdout
 
 
 @pytest.fixture

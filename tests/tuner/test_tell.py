@@ -91,6 +91,16 @@ def test_a_mail_server_that_refuses_is_said_without_the_password(mail_server, mo
     assert fault.startswith(f"the mail server {mail_server.address} was not told")
 
 
+def test_a_mail_server_without_encryption_gets_no_password(mail_server, monkeypatch):
+    """Over the loopback it may; 127.1 leads there and is neither of the names that say so."""
+    monkeypatch.setenv("MAIL_PASSWORD", "hidden-word")
+    to = mail(mail_server, user="me", password="$MAIL_PASSWORD")
+    elsewhere = mail_server.address.replace("127.0.0.1", "127.1")
+    (fault,) = told(email=to.model_copy(update={"server": elsewhere}))
+    assert fault.endswith("offers no encryption, so the password is not sent to it")
+    assert mail_server.got == []
+
+
 @pytest.mark.parametrize("address", ["https://[bad/x", "http://a..b/x", "http://a:99999/x"])
 def test_an_address_that_is_none_fails_nothing(address, monkeypatch):
     (fault,) = told(webhook=address)
