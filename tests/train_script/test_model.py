@@ -10,6 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoModel,
+    BertConfig,
+    CamembertConfig,
     DebertaV2Config,
     DebertaV2ForSequenceClassification,
     DistilBertConfig,
@@ -18,10 +21,13 @@ from transformers import (
     ElectraForSequenceClassification,
     ModernBertConfig,
     ModernBertForSequenceClassification,
+    MPNetConfig,
+    RobertaConfig,
 )
 
 from train_script.errors import BadInput
 from train_script.model import depths_of, freeze, load_model, load_tokenizer, save_model
+from train_script.pretrained import positions
 
 SIZES = {
     "vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -40,6 +46,18 @@ def test_a_folder_without_tokenizer_is_refused(folder):
         file.unlink()
     with pytest.raises(BadInput, match="has no tokenizer"):
         load_tokenizer(str(folder), 32)
+
+
+@pytest.mark.parametrize(
+    "kind", [BertConfig, ElectraConfig, RobertaConfig, CamembertConfig, MPNetConfig]
+)
+def test_a_model_takes_as_many_tokens_as_it_has_positions(kind, tmp_path):
+    made = AutoModel.from_config(kind(**SIZES)).eval()
+    made.save_pretrained(tmp_path)
+    most = positions(str(tmp_path))
+    made(torch.full((1, most), 7))
+    with pytest.raises((IndexError, RuntimeError)):
+        made(torch.full((1, most + 1), 7))
 
 
 def test_encoder_weights_under_other_names_are_refused(folder):

@@ -1,5 +1,6 @@
 """`tuner doctor`: one sentence for each thing that is wrong, and no change."""
 
+import hashlib
 import os
 import signal
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from optuna.trial import TrialState
 
 from tests import PATIENCE
 from tests.tuner.test_misfortunes import start, until
@@ -29,37 +31,60 @@ def done(write_sweep, tmp_path, tuner):
     return tmp_path / "run"
 
 
-def test_nothing_is_wrong_with_a_finished_run(done, tuner):
-    said = tuner("doctor", done)
+@pytest.fixture
+def doctor(tuner):
+    """What `tuner doctor` says of a run folder, which is afterwards as it was."""
+
+    def examine(run):
+        before = contents(run)
+        said = tuner("doctor", run)
+        assert contents(run) == before
+        return said
+
+    return examine
+
+
+def contents(folder):
+    return {
+        path: (
+            path.stat().st_mode,
+            path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in folder.rglob("*")
+    }
+
+
+def test_nothing_is_wrong_with_a_finished_run(done, doctor):
+    said = doctor(done)
     assert said.returncode == 0, said.stdout
     assert "holds 2 trials (2 complete)" in said.stdout
     assert "the script is what the trials ran" in said.stdout
     assert "fault" not in said.stdout
 
 
-def test_a_changed_script_and_a_stray_folder_are_told(done, tuner, tmp_path):
+def test_a_changed_script_and_a_stray_folder_are_told(done, doctor, tmp_path):
     (tmp_path / "mine.py").write_text("print(1)\n")
     (done / "trials/0099").mkdir()
     os.chmod(done / "trials", 0o755)
-    said = tuner("doctor", done)
+    said = doctor(done)
     assert said.returncode == 1
     assert "mine.py (or a file of its package) has changed since the first trial" in said.stdout
     assert "0099 belongs to no trial of the ledger" in said.stdout
     assert "others on this machine can read" in said.stdout
 
 
-def test_a_damaged_ledger_is_told(done, tuner):
+def test_a_damaged_ledger_is_told(done, doctor):
     path = done / "study.db"
     data = bytearray(path.read_bytes())
     for page in range(2, len(data) // 4096):
         data[4096 * page : 4096 * page + 64] = os.urandom(64)
     path.write_bytes(data)
-    said = tuner("doctor", done)
+    said = doctor(done)
     assert said.returncode == 1
     assert "is damaged" in said.stdout
     assert "Traceback" not in said.stdout + said.stderr
     path.unlink()
-    said = tuner("doctor", done)
+    said = doctor(done)
     assert said.returncode == 1
     assert "there is no ledger at" in said.stdout
 
@@ -77,7 +102,7 @@ def test_a_ledger_that_is_being_written_to_is_not_called_damaged(done, tuner):
     assert tuner("doctor", done).returncode == 0
 
 
-def test_a_killed_sweep_is_told_with_what_would_go_on(write_sweep, tmp_path, tuner):
+def test_a_killed_sweep_is_told_with_what_would_go_on(write_sweep, tmp_path, tuner, doctor):
     fixed = {"sleep": 6.0, "checkpoint": True}
     path = write_sweep(fixed=fixed, budget={"trials": 2, "parallel": 1})
     process = start(path, tmp_path / "run")
@@ -87,20 +112,21 @@ def test_a_killed_sweep_is_told_with_what_would_go_on(write_sweep, tmp_path, tun
     assert f"trial 0 runs under process {process.pid}" in said.stdout
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
-    said = tuner("doctor", tmp_path / "run")
+    (trial,) = Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
+    said = doctor(tmp_path / "run")
     assert "trial 0 was cut off (its checkpoint); `tuner run` with the sweep goes on" in said.stdout
-    before = Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
-    assert len(before) == 1
+    assert trial.state == TrialState.RUNNING
 
 
-def test_a_trial_that_runs_without_its_tuner_is_told(done, tuner):
+def test_a_trial_that_runs_without_its_tuner_is_told_and_let_be(done, doctor):
     place = done / "trials/0001/checkpoint"
     stray = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)"],
+        [sys.executable, "-c", "import time; time.sleep(600)"],
         env=os.environ | {"CHECKPOINT_DIR": str(place)},
     )
     try:
-        said = tuner("doctor", done)
+        said = doctor(done)
+        assert stray.poll() is None
         assert said.returncode == 1
         assert f"process {stray.pid} of trial 1 runs without a tuner" in said.stdout
     finally:

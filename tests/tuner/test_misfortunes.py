@@ -243,7 +243,9 @@ def test_a_trial_killed_from_outside_goes_on_twice_and_then_has_failed(sweep_of)
 
 
 def test_a_child_in_a_session_of_its_own_does_not_outlive_its_trial(sweep_of):
-    sweep_of(fixed={"mode": "daemon"}, budget={"trials": 1})
+    _, ledger = sweep_of(fixed={"mode": "daemon"}, budget={"trials": 1})
+    (trial,) = ledger.read_trials()
+    assert trial.state == TrialState.COMPLETE
     deadline = time.monotonic() + 60  # of its own it ends in 601 s
     while [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "601"]]:
         assert time.monotonic() < deadline
@@ -350,8 +352,11 @@ def test_the_command_to_go_on_shows_no_password():
 
 
 def test_nobody_else_can_read_the_trials(sweep_of, tmp_path):
-    os.umask(0o022)
-    sweep_of(budget={"trials": 1})
+    before = os.umask(0o022)
+    try:
+        sweep_of(budget={"trials": 1})
+    finally:
+        os.umask(before)
     for folder in ("run/trials", "run/trials/0000"):
         assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
 

@@ -1,9 +1,15 @@
 """budget.usd is a hard cap, whatever is in flight; a price that nobody knows is not zero."""
 
+import os
 import random
+import subprocess
+import sys
+import time
 
 import pytest
 
+from tests import PATIENCE
+from tests.conftest import ROOT
 from tuner.backends import Outcome
 from tuner.backends import local as local_backend
 from tuner.backends.local import LocalBackend
@@ -13,6 +19,7 @@ from tuner.prices import user_prices
 from tuner.progress import PlainView
 from tuner.run_folder import RunFolder
 from tuner.sweep import load_sweep
+from tuner.workers import Workers
 
 DEAR = 3600.0  # a dollar a second
 
@@ -55,7 +62,7 @@ def test_a_sweep_overspends_by_less_than_a_poll_interval(seed, write_sweep, tmp_
     assert spent > 0.5 * usd
 
 
-def test_a_killed_sweep_does_not_get_its_money_back(write_sweep, tmp_path):
+def test_what_was_spent_counts_in_the_next_run(write_sweep, tmp_path):
     blocks = {"fixed": {"sleep": 0.2}, "budget": {"trials": 100, "parallel": 1}}
     spend(write_sweep, tmp_path / "run", 2.0, **blocks)
     before = len(Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials())
@@ -66,6 +73,39 @@ def test_a_killed_sweep_does_not_get_its_money_back(write_sweep, tmp_path):
     outcome, ledger = spend(write_sweep, tmp_path / "run", 100.0, **blocks)
     assert outcome is Outcome.FINISHED
     assert len(ledger.read_trials()) == before + 3
+
+
+def test_a_killed_sweep_gets_neither_its_money_nor_its_hours_back(write_sweep, tmp_path):
+    blocks = {"fixed": {"sleep": 600}, "budget": {"trials": 2, "parallel": 1}}
+    path = write_sweep(**blocks, prices={"here": DEAR})
+    notes_at_once = (
+        "import tuner.workers, tuner.backends.local as local; from tuner.cli import main; "
+        "tuner.workers.BEAT_SECONDS = local.NOTE_SECONDS = 0.0; main()"
+    )
+    first = subprocess.Popen(
+        [sys.executable, "-c", notes_at_once, "run", str(path), "--out", str(tmp_path / "run")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while "started" not in first.stdout.readline():
+        pass
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+
+    def noted():
+        return Workers(ledger).others().usd, ledger.study.user_attrs.get("elapsed_seconds", 0.0)
+
+    until = time.monotonic() + PATIENCE
+    while min(noted()) < 0.3:
+        assert time.monotonic() < until, noted()
+        time.sleep(0.1)
+    first.kill()
+    first.communicate()
+    assert min(noted()) >= 0.3
+    outcome, _ = spend(write_sweep, tmp_path / "run", 0.3, **blocks)
+    assert outcome is Outcome.OUT_OF_MONEY
+    blocks["budget"] |= {"hours": 0.3 / 3600}
+    outcome, ledger = spend(write_sweep, tmp_path / "run", 1e6, **blocks)
+    assert outcome is Outcome.OUT_OF_HOURS
+    assert [t.user_attrs.get("attempts", 1) for t in ledger.read_trials()] == [1]
 
 
 def test_each_trial_says_its_share_of_what_the_machine_costs(write_sweep, tmp_path):

@@ -1,5 +1,6 @@
 """How points are chosen, seen from the ledger."""
 
+import statistics
 from collections import Counter
 
 import optuna
@@ -127,10 +128,37 @@ def test_the_default_is_a_point_of_the_grid_that_is_tried_first_and_confirmed(ma
     assert len(confirmed) == 2
 
 
-def test_tpe_finds_the_optimum_of_the_closed_form(make):
-    points = make(budget={"trials": 60})
+@pytest.mark.parametrize(
+    ("sampler", "kind"),
+    [
+        ("tpe", optuna.samplers.TPESampler), ("gp", optuna.samplers.GPSampler),
+        ("cmaes", optuna.samplers.CmaEsSampler),
+    ],
+)  # fmt: skip
+def test_each_adaptive_sampler_is_the_one_that_is_named(make, sampler, kind):
+    points = make(budget={"trials": 4}, search={"sampler": sampler})
     play(points)
-    assert points.ledger.best_first()[0].value > 0.8
+    assert chosen(points)[-1] == "adaptive"
+    assert type(points._memory.study.sampler) is kind
+
+
+@pytest.mark.parametrize(("sampler", "said"), [("random", "random"), ("qmc", "space-filling")])
+def test_samplers_that_learn_nothing_say_so(make, sampler, said):
+    points = make(budget={"trials": 4}, search={"sampler": sampler})
+    play(points)
+    assert chosen(points) == ["default", *[said] * 3]
+
+
+def test_tpe_finds_better_points_than_chance(make):
+    found = {}
+    for sampler in ("tpe", "random"):
+        best = []
+        for seed in range(5):
+            points = make(budget={"trials": 40}, search={"sampler": sampler, "seed": seed})
+            play(points)
+            best.append(points.ledger.best_first()[0].value)
+        found[sampler] = statistics.median(best)
+    assert found["tpe"] > found["random"], found
 
 
 def test_confirmation_runs_winner_and_default_on_the_same_fresh_seeds(make):

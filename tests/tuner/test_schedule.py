@@ -64,9 +64,7 @@ def test_jitter_is_the_same_for_every_server_and_within_its_limit():
     schedule = Schedule(cron="0 6 * * *", jitter_minutes=30)
     slots = list(slots_between(schedule, at(2026, 1, 1), at(2026, 3, 1)))
     delays = [(starts_at(schedule, "toy", slot) - slot).total_seconds() / 60 for slot in slots]
-    assert delays == [
-        (starts_at(schedule, "toy", slot) - slot).total_seconds() / 60 for slot in slots
-    ]
+    assert delays[:2] == pytest.approx([15.736396, 15.657203])
     assert 0 <= min(delays) < 5
     assert 25 < max(delays) < 30
 

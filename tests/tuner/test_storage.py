@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -49,35 +50,22 @@ def test_a_password_is_masked_wherever_it_stands(url, shown):
     assert masked(url) == shown
 
 
-def test_a_locked_database_is_waited_for(tmp_path):
-    import sqlite3
-
-    ledger = Ledger.create(f"sqlite:///{tmp_path}/study.db", "toy", "maximize")
-    other = sqlite3.connect(tmp_path / "study.db", check_same_thread=False)
-    other.execute("BEGIN EXCLUSIVE")
-    began = time.monotonic()
-    threading.Timer(1.0, other.commit).start()
-    ledger.set("metric", "score")
-    assert time.monotonic() - began > 0.8
-    assert ledger.study.user_attrs["metric"] == "score"
-
-
 @contextmanager
-def away_until_said(postgres, patience):
-    """The database is stopped, and started again when it was said that it does not answer; what was said."""
+def away_until_said(patience, go, come_back):
+    """The database goes, and comes back when it was said that it does not answer; what was said."""
     said, told = [], threading.Event()
 
     def say(sentence):
         said.append(sentence)
         told.set()
 
-    def start():
+    def wait_and_come_back():
         told.wait(PATIENCE)
-        postgres.start()
+        come_back()
 
     patience.say = say
-    postgres.stop()
-    back = threading.Thread(target=start)
+    go()
+    back = threading.Thread(target=wait_and_come_back)
     back.start()
     try:
         yield said
@@ -86,9 +74,26 @@ def away_until_said(postgres, patience):
         back.join()
 
 
+def test_a_locked_database_is_waited_for_longer_than_sqlite_does(
+    tmp_path, make_ledger, monkeypatch
+):
+    monkeypatch.setattr("tuner.storage.SQLITE_WAIT_SECONDS", 0.1)
+    ledger = make_ledger(f"sqlite:///{tmp_path}/study.db")
+    other = sqlite3.connect(tmp_path / "study.db", check_same_thread=False)
+    with away_until_said(
+        ledger.patience, lambda: other.execute("BEGIN EXCLUSIVE"), other.commit
+    ) as said:
+        ledger.set("metric", "score")
+    other.close()
+    assert "does not answer" in said[0]
+    assert "answers again" in said[1]
+    assert ledger.study.user_attrs["metric"] == "score"
+
+
 def test_every_call_that_optunas_cache_makes_is_one_that_waits():
     """Optuna's cache calls methods of the database's storage that are not public."""
     called = set(re.findall(r"_backend\.(\w+)", inspect.getsource(_CachedStorage)))
+    assert called
     assert {name for name in called if "heartbeat" not in name and "stale" not in name} <= set(
         WAITING
     )
@@ -112,7 +117,7 @@ def test_a_database_that_went_away_and_came_back_is_waited_for(
 ):
     ledger = make_ledger(postgres.url, request.node.name)
     trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
-    with away_until_said(postgres, ledger.patience) as said:
+    with away_until_said(ledger.patience, postgres.stop, postgres.start) as said:
         call(ledger, trial)
     assert "does not answer" in said[0]
     assert "answers again" in said[1]

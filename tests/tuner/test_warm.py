@@ -72,24 +72,20 @@ def ended(begin):
     return event.exit_status, lines
 
 
-def test_the_second_trial_starts_in_a_moment_with_its_own_numbers(begin, server, tmp_path):
+def test_one_server_serves_all_trials_and_each_has_its_own_numbers(begin, server, tmp_path):
     server.close()
-    began = time.monotonic()
     first = begin(0, "--seed", 1)
+    assert str(SCRIPT.with_name("client.py")) in first.command
     assert first.process.args[-1] == "1"
     status, one = ended(begin)
     assert status == 0, first.stderr_tail
-    cold = time.monotonic() - began - one[-1]["train_seconds"] - one[-1]["evaluate_seconds"]
-    began = time.monotonic()
     begin(1, "--seed", 2)
     _, two = ended(begin)
-    warm = time.monotonic() - began - two[-1]["train_seconds"] - two[-1]["evaluate_seconds"]
-    assert two[-1]["start_seconds"] < 0.1 * cold  # 0.1 s to 10 s on a quiet machine
-    assert warm < 0.3 * cold
     assert one[0]["eval_loss"] != two[0]["eval_loss"]
     begin(2, "--seed", 1)
     _, again = ended(begin)
     assert [e["eval_loss"] for e in again] == [e["eval_loss"] for e in one]
+    assert server.starts == 1
     assert (tmp_path / "trial2/model/model.safetensors").is_file()
     assert server.log.read_text() == ""
 
@@ -104,11 +100,13 @@ def test_sigterm_reaches_the_run_which_saves(begin, tmp_path):
     assert (tmp_path / "trial0/checkpoint/state.safetensors").is_file()
 
 
-def test_a_killed_trial_is_gone_whole_and_others_go_on(begin, tmp_path):
+def test_a_killed_trial_is_gone_whole_and_others_go_on(begin, server, tmp_path):
     killed, other = begin(0, *LONG), begin(1, *LONG)
     until_evaluated(begin, 0, 1)
     here = processes_of(str(tmp_path / "trial0/checkpoint"))
-    assert len(here) == 2, "who stands for the run, and the run"
+    assert {p.ppid() for p in here} == {os.getpid(), server.process.pid}, (
+        "who stands for the run, and the run, which the server has forked"
+    )
     killed.kill()
     while begin.events.get(timeout=PATIENCE).exit_status is None:
         pass
@@ -138,9 +136,14 @@ def test_without_its_server_a_trial_saves_and_is_taken_for_killed(begin, server,
     assert status == -signal.SIGKILL
     assert not any(map(is_there, here))
     assert "stopped by SIGTERM after step" in trial.stderr_tail[-1]
-    begin(0, *LONG)  # a new server, the old checkpoint
+    again = begin(0, *LONG)  # a new server, the old checkpoint
     event = begin.events.get(timeout=PATIENCE)
     assert json.loads(event.line)["fraction"] == 1 / 40
+    until = time.monotonic() + PATIENCE
+    while not any("goes on from step" in line for line in again.stderr_tail):
+        assert time.monotonic() < until
+        assert again.is_running
+        time.sleep(0.05)
     assert server.starts == 1
 
 
