@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -29,13 +30,20 @@ def command_of(tiny_bert, folder, *words, launcher=(sys.executable,)):
     return command, os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-def train(tiny_bert, folder, *words, launcher=(sys.executable,)):
-    """The evaluations and the last line."""
+def ended(tiny_bert, folder, *words, launcher=(sys.executable,)):
+    """How the process ended."""
     command, environment = command_of(tiny_bert, folder, *words, launcher=launcher)
-    done = subprocess.run(
+    return subprocess.run(
         command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment
     )
+
+
+def train(tiny_bert, folder, *words, launcher=(sys.executable,)):
+    """The evaluations and the last line."""
+    done = ended(tiny_bert, folder, *words, launcher=launcher)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("model saved to") == 1
+    assert done.stderr.count("training, ") == 1, "the first process alone speaks"
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -100,6 +108,43 @@ def test_several_processes_go_on_to_the_same_numbers(tiny_bert, tmp_path):
     assert again[-1]["train_seconds"] > 0
     losses = [[(r["train_loss"], r["eval_loss"]) for r in lines] for lines in (whole, again)]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.slow
+def test_a_fault_of_all_processes_is_said_once(tiny_bert, tmp_path):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    for words, fault in (
+        (("--frozen_layers", "9"), "error: frozen_layers 9 is more than the 2 layers"),
+        (("--learning_rate", "9.9", "--max_grad_norm", "0", "--epochs", "400", "--dropout", "0",
+          "--weight_decay", "9"), "error: the loss is not finite"),
+    ):  # fmt: skip
+        done = ended(tiny_bert, tmp_path, *words, launcher=torchrun)
+        assert done.returncode != 0
+        assert done.stderr.count(fault) == 1, done.stderr
+
+
+@pytest.mark.slow
+def test_two_machines_train_as_one_process_does(tiny_bert, tmp_path):
+    """Two agents of torchrun that find each other, as on two nodes, with one process each."""
+    words = ("--dropout", "0")
+    alone = train(tiny_bert, tmp_path / "alone", *words)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    agents = []
+    for node in range(2):
+        launcher = (
+            sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1",
+            f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}",
+        )  # fmt: skip
+        command, environment = command_of(tiny_bert, tmp_path / "both", *words, launcher=launcher)
+        agents.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
+    told = [agent.communicate(timeout=PATIENCE)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0]
+    lines = [[json.loads(x) for x in text.splitlines() if x.startswith("{")] for text in told]
+    assert lines[1] == []
+    assert [r["eval_loss"] for r in lines[0]] == pytest.approx(
+        [r["eval_loss"] for r in alone], abs=2e-5
+    )
 
 
 @pytest.mark.slow

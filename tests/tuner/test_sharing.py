@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from tuner.backends import sharing
 from tuner.backends.launching import Launcher
@@ -116,6 +117,34 @@ def test_memory_is_for_what_needs_most_of_it(tiny_bert, tmp_path, write_sweep):
     assert Probes(launcher, loaded.typical_point(), lambda: False).heavier == 10
     heaviest = {"model": str(large), "rdrop": 5}
     assert Probes(launcher, heaviest, lambda: False).heavier == 1
+
+
+def test_a_search_over_models_trains_each_with_what_is_only_for_it(
+    tiny_bert, tmp_path, write_sweep, tuner
+):
+    """The model is a choice, and frozen layers are searched for one of the two alone."""
+    other = shutil.copytree(tiny_bert, tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file(
+        {k: w * 1.5 for k, w in weights.items()}, other / "model.safetensors", {"format": "pt"}
+    )
+    models = [str(tiny_bert), str(other)]
+    path = write_sweep(
+        script="train_script/train.py", task={"name": "demo", "limit": 32},
+        objective={"metric": "eval_loss"}, search={"sampler": "grid"},
+        space={"model": {"choice": models, "default": models[0]},
+               "frozen_layers": {"choice": [1, 2], "when": {"model": models[1]}, "default": 1}},
+        fixed={"epochs": 1, "max_length": 40, "evaluations": 1, "precision": "fp32"},
+        budget={"trials": 3, "parallel": 1},
+    )  # fmt: skip
+    done = tuner("run", path, "--out", "run")
+    assert done.returncode == 0, done.stderr
+    trials = Ledger.load("sqlite:///run/study.db").read_trials()
+    points = {(t.params["model"], t.params.get("frozen_layers")) for t in trials}
+    assert points == {(models[0], None), (models[1], 1), (models[1], 2)}
+    weights_of = {t.params["model"]: t.user_attrs["metrics"]["pretrained_sha256"] for t in trials}
+    assert len(set(weights_of.values())) == 2
+    assert len({t.value for t in trials}) == 3
 
 
 @pytest.fixture
