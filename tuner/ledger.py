@@ -221,9 +221,9 @@ class Ledger:
             and "arguments" in t.user_attrs and t.number not in continued
         ]  # fmt: skip
 
-    def best_first(self, purpose: Purpose = "search") -> list[FrozenTrial]:
-        """Completed trials, best objective first; equal ones by number."""
-        done = [t for t in self.read_trials(purpose) if t.state == TrialState.COMPLETE]
+    def best_first(self) -> list[FrozenTrial]:
+        """Completed search trials, best objective first; equal ones by number."""
+        done = [t for t in self.read_trials("search") if t.state == TrialState.COMPLETE]
         sign = -1.0 if self.maximize else 1.0
         return sorted(done, key=lambda t: (sign * float(t.value or 0.0), t.number))
 

@@ -210,7 +210,7 @@ def processes_of(checkpoint_dir: str) -> list[psutil.Process]:
 class Leftover:
     """What a worker that is gone left running of a trial: asked to save, and killed if it does not.
 
-    Nothing here waits; whoever needs the trial's folder looks at `is_gone` until it is so.
+    Nothing here waits; whoever needs the trial's folder calls `reap` until it is gone.
     """
 
     def __init__(self, checkpoint_dir: str) -> None:
@@ -221,9 +221,8 @@ class Leftover:
             with suppress(psutil.Error):
                 process.terminate()
 
-    @property
-    def is_gone(self) -> bool:
-        """Whether nothing is left of it; kills what had its time to save."""
+    def reap(self) -> bool:
+        """Kills what had its time to save; whether nothing is left."""
         self.processes = [p for p in self.processes if is_there(p)]
         if self.processes and time.monotonic() - self.asked_at > KILL_AFTER_SECONDS:
             self.kill()

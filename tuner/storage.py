@@ -28,7 +28,6 @@ SILENCE = {
     "tcp_user_timeout": 20_000,
 }  # fmt: skip
 """So that a PostgreSQL whose machine has vanished is noticed within half a minute"""
-SCHEMES = ("sqlite:///", "postgresql://")
 HOPELESS = {
     "disk is full": "the disk is full; free some space",
     "readonly database": "it can only be read; make its folder writable",

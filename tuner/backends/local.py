@@ -293,7 +293,7 @@ class _LocalRun:
 
     def _fill(self, propose: Any) -> None:
         """Starts trials while there is room, and notes whether there is a next one."""
-        for number in [n for n in self.begun if self.leftovers[n].is_gone]:
+        for number in [n for n in self.begun if self.leftovers[n].reap()]:
             self._start(self.begun.pop(number))
         while (
             len(self.running) + len(self.begun) < self.sweep.budget.at_once
@@ -315,9 +315,9 @@ class _LocalRun:
         """Starts a trial, or has it wait for what an earlier worker left running of it."""
         number = begun.trial.number
         # Looked for anew where the last look found nothing left: another worker had it since.
-        if begun.attempt > 1 and (number not in self.leftovers or self.leftovers[number].is_gone):
+        if begun.attempt > 1 and (number not in self.leftovers or self.leftovers[number].reap()):
             self._end_leftover(number)
-        if begun.attempt > 1 and not self.leftovers[number].is_gone:
+        if begun.attempt > 1 and not self.leftovers[number].reap():
             self.begun[number] = begun
         else:
             self._start(begun)
@@ -500,9 +500,7 @@ class _LocalRun:
             f"out); it goes on from its checkpoint, time {kills} of {MOST_KILLS}"
         )
         steps = frozenset(running.reported)
-        again = replace(
-            running.begun, seconds_before=running.wall_seconds, reported=steps, attempt=kills + 1
-        )
+        again = replace(running.begun, seconds_before=running.wall_seconds, reported=steps)
         self._start(again)
         return True
 
@@ -535,7 +533,7 @@ class _LocalRun:
         return outcome
 
     def _is_left_over(self) -> bool:
-        still = [left for left in self.leftovers.values() if not left.is_gone]
+        still = [left for left in self.leftovers.values() if not left.reap()]  # each is looked at
         return bool(still)
 
     def _end_all(self) -> None:

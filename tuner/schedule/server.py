@@ -89,9 +89,8 @@ class Server:
         start: Callable[[Served, datetime], Run],
         say: Callable[[str], None],
         tell_of_failure: Callable[[Served, datetime, str], None],
-        at_once: int = 1,
     ) -> None:
-        self.served, self.start, self.say, self.at_once = served, start, say, at_once
+        self.served, self.start, self.say = served, start, say
         self.tell_of_failure = tell_of_failure
         self.running: dict[tuple[str, datetime], Run] = {}
         self.tries: dict[tuple[str, datetime], tuple[int, datetime]] = {}
@@ -149,7 +148,7 @@ class Server:
         if now < self.tries.get((each.name, found.run), (0, now))[1]:
             return
         busy = any(e.state == RUNNING and not e.is_orphan(now) for e in entries)
-        if busy or len(self.running) >= self.at_once:
+        if busy or self.running:
             if each.book.queue(found.run, now):
                 self.say(f"{each.name}: slot {as_text(found.run)} waits for its turn")
             return
