@@ -91,7 +91,10 @@ def _what_matters(verdicts: list[tuple[str, str]]) -> str:
     if found:
         return ", ".join(found)
     known = {verdict for _, verdict in verdicts} - {ONE_VALUE}
-    return "none of them alone" if known == {NEGLIGIBLE} else "cannot tell"
+    alone = sum(verdict != ONE_VALUE for _, verdict in verdicts) > 1
+    return (
+        ("none of them alone" if alone else "nothing") if known == {NEGLIGIBLE} else "cannot tell"
+    )
 
 
 def _read(path: Path) -> IndexedRun:

@@ -22,7 +22,7 @@ from reports.sections import SECTIONS
 from reports.sections.drawing import Drawing, FigureView
 from reports.trials import TrialTable, read_table
 
-SCHEMA = 3
+SCHEMA = 4
 MOST_ROWS = 100  # page.js shows the rest of the trials
 
 

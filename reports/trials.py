@@ -114,6 +114,15 @@ class TrialTable:
         return a > b if self.maximize else a < b
 
     @property
+    def unpriced(self) -> int:
+        """How many trials have taken time at a price that is not known."""
+        return sum(
+            t.cost_usd is None and bool(t.wall_seconds)
+            for t in self.trials
+            if t.status != "running"
+        )
+
+    @property
     def is_choice(self) -> bool:
         """Whether the best search trial was picked among several, so that its score is partly luck."""
         return len(self.finished("search")) > 1

@@ -257,9 +257,12 @@ def _switches(axes: list[Axis], positions_ND: Floats) -> set[tuple[int, int]]:
             if not axis.choices or i == j:
                 continue
             rows = exists_ND[:, i]
+            if rows.sum() < 2 * len(np.unique(positions_ND[rows, i])):  # it looks so by chance
+                continue
             values = positions_ND[rows, i]
             there = [exists_ND[rows, j][values == value] for value in np.unique(values)]
-            if all(part.all() or not part.any() for part in there):
+            on, off = [part.all() for part in there], [not part.any() for part in there]
+            if any(on) and any(off) and all(a or b for a, b in zip(on, off, strict=True)):
                 found.add((i, int(j)))
     return found
 

@@ -185,15 +185,19 @@ def _watch(run: str, out: Path | None) -> None:
     def is_at_work() -> bool:
         if folder.holder() is not None:
             return True
-        return any(not looking.gone(name) for name in workers_of(ledger))
+        gone = [looking.gone(name) for name in workers_of(ledger)]  # each is looked at
+        return not all(gone)
 
     print(
         f"report: {target / 'report.html'}, written anew every {WATCH_SECONDS} s; Ctrl-C ends this"
     )
     try:
         while is_at_work():
-            _write(ledger.study, target, refresh_seconds=WATCH_SECONDS)
             begun = time.monotonic()
+            _write(ledger.study, target, refresh_seconds=WATCH_SECONDS)
+            took, begun = time.monotonic() - begun, time.monotonic()
+            # Who does not look that long finds out nothing of workers elsewhere meanwhile.
+            looking.grace_seconds = max(looking.grace_seconds, 5 * took)
             while is_at_work() and time.monotonic() < begun + WATCH_SECONDS:
                 time.sleep(0.5)
     finally:

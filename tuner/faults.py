@@ -65,12 +65,16 @@ def _augment_faults(sweep: Sweep, task: TaskBlock) -> Iterator[tuple[Location, s
     for place, kind in wanted:
         if fault := augment_problem(str(kind), task.name, texts, is_here):
             yield place, fault
-        elif kind == "synonyms" and not is_here and sweep.sagemaker.image is None:
+        elif kind == "synonyms" and not is_here and not _may_have_wordnet(sweep):
             yield (
                 place,
                 "augment synonyms needs WordNet's files, which AWS's own image does not have: name one that has them "
-                "in sagemaker.image, or leave it out",
+                "in sagemaker.image, or their folder there as WNSEARCHDIR in sagemaker.environment, or leave it out",
             )
+
+
+def _may_have_wordnet(sweep: Sweep) -> bool:
+    return sweep.sagemaker.image is not None or "WNSEARCHDIR" in sweep.sagemaker.environment
 
 
 def _texts(value: Any, place: Location) -> Iterator[tuple[Location, str]]:

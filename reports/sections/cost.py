@@ -52,7 +52,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     return {
         "metric": table.metric, "maximize": table.maximize, "in_dollars": in_dollars,
         "points": thinned(points), "known": len(points), "front": front, "spent_on": status,
-        "unpriced": sum(t.cost_usd is None for t in table.trials) if in_dollars else 0,
+        "unpriced": table.unpriced if in_dollars else 0,
         "trials": len(table.trials),
     }  # fmt: skip
 

@@ -132,8 +132,7 @@ def _what_it_took(table: TrialTable) -> str:
         text += f", {minutes(clock)} on the clock{_estimated(table)}"
     priced = [t.cost_usd for t in table.trials if t.cost_usd is not None]
     if priced:
-        unpriced = len(table.trials) - len(priced)
-        text += f", {'at least ' * bool(unpriced)}{dollars(sum(priced))}"
+        text += f", {'at least ' * bool(table.unpriced)}{dollars(sum(priced))}"
     return f"{text}."
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import comb
 from scipy.stats import kstwo
 
 from reports.sensitivity.axis import Floats
@@ -51,9 +50,12 @@ def expected_best(
         return [sign * float(points @ (distribution**n - before**n)) for n in numbers]
 
     def of_subsets(size: int) -> float:
-        # The i-th smallest is the best of comb(i, size - 1) subsets, i counted from 0.
-        chance_N = comb(np.arange(count), size - 1) / comb(count, size)
-        return sign * float(values_N @ chance_N)
+        # The i-th smallest, i counted from 0, is the best of comb(i, size - 1) subsets: from the largest
+        # down, each has (i - size + 1) / i of the chance of the one above.
+        i_M = np.arange(count - 1, 0, -1)
+        falls_M = np.maximum(i_M - size + 1, 0) / i_M
+        chance_N = size / count * np.concatenate([[1.0], np.cumprod(falls_M)])
+        return sign * float(values_N[::-1] @ chance_N)
 
     expected = [of_subsets(size) for size in numbers]
     if score_range is None:
@@ -71,4 +73,6 @@ def expected_best(
         np.concatenate([np.maximum(steps_N - reach, 0.0), [1.0]]),
     )
     low, high = (pessimist, optimist) if maximize else (optimist, pessimist)
+    low = [min(edge, middle) for edge, middle in zip(low, expected, strict=True)]
+    high = [max(edge, middle) for edge, middle in zip(high, expected, strict=True)]
     return BestOfN(numbers, expected, low, high, level)

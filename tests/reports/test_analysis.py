@@ -243,6 +243,24 @@ def test_shares_are_over_the_declared_choices_however_often_each_was_tried():
     assert part_P[~terms.uses_DP[1]] == pytest.approx(1.0)
 
 
+def test_what_one_choice_switches_on_does_not_switch_each_other():
+    """Under adam there are a schedule and a momentum, under sgd a decay."""
+    rng = np.random.default_rng(3)
+    axes = [Axis("kind", choices=("sgd", "adam")), Axis("schedule", choices=tuple("abcd")),
+            Axis("momentum", 0.0, 1.0), Axis("decay", 0.0, 1.0)]  # fmt: skip
+    kind_N = np.arange(40) % 2
+    under_adam, nan = kind_N == 1, np.nan
+    positions_ND = np.stack(
+        [kind_N, np.where(under_adam, rng.integers(0, 4, 40), nan),
+         np.where(under_adam, rng.random(40), nan), np.where(under_adam, nan, rng.random(40))], axis=1,
+    )  # fmt: skip
+    assert _switches(axes, positions_ND) == {(0, 1), (0, 2), (0, 3)}
+    terms = Terms(axes)
+    part_P = _active(axes, terms, positions_ND)
+    of_momentum = terms.uses_DP[2] & ~terms.uses_DP[3]
+    assert part_P[of_momentum] == pytest.approx(0.5)
+
+
 def test_a_choice_and_what_it_switches_on_have_no_interaction():
     rng = np.random.default_rng(13)
     space = {"kind": CategoricalDistribution(("none", "sgd")), "x": UNIT, "y": UNIT}

@@ -299,6 +299,7 @@ fixed: {augment: synonyms}
         with pytest.raises(SweepError, match=fault):
             load_sweep(path, words)
     load_sweep(path, ("backend=sagemaker", "sagemaker.image=ours"))
+    load_sweep(path, ("backend=sagemaker", "sagemaker.environment={WNSEARCHDIR: /opt/wordnet}"))
 
 
 def test_conditional_parameters_are_not_for_gp(faults):

@@ -225,20 +225,27 @@ class _Run:
         """Everything on S3, sent where it is not yet there."""
         bucket = choose_bucket(self.aws, self.block)
         image = training_image(self.block, self.aws.region)
+        self._check_image(image)
         code, program = send_script(self.aws, bucket, self.loaded)
         self._look_up()
         channels = send_channels(self.aws, bucket, self.loaded, self.folder.data)
         self._look_up()
         place = {"region": self.aws.region, "account": self.aws.account, "bucket": bucket}
+        self.ledger.set("aws", place | {"image": image, "code": code, "channels": channels})
+        role = str(limits.role_of(self.loaded))
+        return request.Place(self.aws.region, role, bucket, image, code, program, channels)
+
+    def _check_image(self, image: str) -> None:
+        """TunerError where trials of this folder ran or run in another one."""
         before = self.ledger.study.user_attrs.get("aws", {}).get("image", image)
-        if before != image and self.ledger.read_trials():
+        if before == image:
+            return
+        of_use = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        if self._may_run_on_aws() or any(t.state in of_use for t in self.ledger.read_trials()):
             raise TunerError(
                 f"the trials of this folder ran in the image {before}, and the sweep now names {image}: they would not "
                 "compare; name the first one (sagemaker.image or pytorch), or choose another folder with --out"
             )
-        self.ledger.set("aws", place | {"image": image, "code": code, "channels": channels})
-        role = str(limits.role_of(self.loaded))
-        return request.Place(self.aws.region, role, bucket, image, code, program, channels)
 
     def _may_run_on_aws(self) -> bool:
         running = any(t.state == TrialState.RUNNING for t in self.ledger.read_trials())

@@ -91,6 +91,14 @@ def test_expected_best_of_two_scores():
     assert down.expected == pytest.approx([0.5, 0.0])
 
 
+def test_the_best_of_very_many_is_still_a_number():
+    best = expected_best(np.linspace(0.0, 1.0, 1101), score_range=(0.0, 1.0))
+    truth = np.arange(1, 1102) / np.arange(2, 1103)
+    assert best.expected == pytest.approx(truth, abs=0.001)
+    few = expected_best([0.7, 0.8, 0.9, 1.0], score_range=(0.0, 1.0))
+    assert few.low[-1] <= few.expected[-1] <= few.high[-1]
+
+
 def test_bands_of_the_expected_best_hold_at_all_numbers_at_once():
     """Scores uniform on 0..1: the best of n is n/(n+1) in truth."""
     rng = np.random.default_rng(2)
