@@ -133,7 +133,7 @@ def test_an_interaction_is_mapped_where_there_is_one():
 def test_no_interaction_is_claimed_where_there_is_none(report):
     assert report["interactions"]["has_pairs"]
     assert report["interactions"]["maps"] == []
-    shares = [p["share"]["low"] for p in report["interactions"]["pairs"]]
+    shares = [p["share"]["low"] for p in report["sensitivity"]["interactions"]]
     assert len(shares) == 3
     assert all(low < 0.02 for low in shares)
     assert "No two hyperparameters are seen" in texts(drawn(report, "interactions"))[0]

@@ -321,7 +321,7 @@ def test_a_sweep_in_which_nothing_matters_ends_early_and_says_why(write_sweep, t
     done = tuner("run", path, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     said = next(line for line in done.stdout.splitlines() if "nothing left to gain" in line)
-    assert "another seed alone changes the score by about" in said
+    assert "changes the score by about" in said
     ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
     search = ledger.counted("search")
     assert 12 <= len(search) < 60

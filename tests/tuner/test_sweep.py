@@ -204,9 +204,9 @@ def test_input_longer_than_the_model_is_refused_before_any_trial(load, tiny_bert
 
 
 def test_what_the_model_cannot_do_is_refused_before_any_trial(load, tiny_bert, tmp_path):
-    folder = shutil.copytree(tiny_bert, tmp_path / "roberta")
+    folder = shutil.copytree(tiny_bert, tmp_path / "distilbert")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "roberta"}))
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "distilbert"}))
     loaded = load(
         GOOD.replace("minilm-l6", str(folder)), "fixed.max_length=32",
         "space.frozen_layers={choice: [0, 3]}", "fixed.reinit_layers=4", "fixed.pooling=mean",
@@ -216,7 +216,8 @@ def test_what_the_model_cannot_do_is_refused_before_any_trial(load, tiny_bert, t
     assert fault.value.faults == [
         f"frozen_layers 3 is more than the 2 layers of model {folder}",
         f"reinit_layers 4 is more than the 2 layers of model {folder}",
-        f"pooling mean works only with models of type bert; {folder} is roberta",
+        "pooling mean works only with models of type bert, camembert, electra, roberta, xlm-roberta; "
+        f"{folder} is distilbert",
     ]
 
 
