@@ -67,7 +67,7 @@ def _seeds(table: TrialTable, winner: Winner, gap: Interval | None) -> list[Advi
         text = (
             f"Give the winner and the default about {so_far + more} fresh seeds each in all (the same sweep again with "
             f"confirm.seeds={so_far + more}): that may tell which is better, if they stay the {score(apart)} apart that "
-            "they are so far, which is partly luck. More seeds after a look at these are a little less sure than told."
+            "they are so far, which is partly luck. After several such looks a verdict is a little less sure than its interval says."
         )
     return [Advice(text, "winner")]
 

@@ -91,10 +91,10 @@ def _what_matters(verdicts: list[tuple[str, str]]) -> str:
     if found:
         return ", ".join(found)
     known = {verdict for _, verdict in verdicts} - {ONE_VALUE}
-    alone = sum(verdict != ONE_VALUE for _, verdict in verdicts) > 1
-    return (
-        ("none of them alone" if alone else "nothing") if known == {NEGLIGIBLE} else "cannot tell"
-    )
+    if known != {NEGLIGIBLE}:
+        return "cannot tell"
+    several = sum(verdict == NEGLIGIBLE for _, verdict in verdicts) > 1
+    return "none of them alone" if several else "nothing"
 
 
 def _read(path: Path) -> IndexedRun:

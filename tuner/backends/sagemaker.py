@@ -45,8 +45,6 @@ MOST_SECONDS_AWAY = 3600.0
 SECONDS_TO_BE_KNOWN = 60.0
 LONGEST_NAME = 63
 SHORTEST_OWN_SECONDS = 60.0
-SECONDS_TO_STOP = 120.0
-"""What AWS gives a training job to end after it was asked to"""
 OVER_ALREADY = "ValidationException"
 """A job may end between the question and the stop; others still have to be stopped"""
 CAPS = {"budget.usd": Outcome.OUT_OF_MONEY, "budget.hours": Outcome.OUT_OF_HOURS}
@@ -240,7 +238,7 @@ class _Run:
         before = self.ledger.study.user_attrs.get("aws", {}).get("image", image)
         if before == image:
             return
-        of_use = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        of_use = (TrialState.COMPLETE, TrialState.PRUNED)
         if self._may_run_on_aws() or any(t.state in of_use for t in self.ledger.read_trials()):
             raise TunerError(
                 f"the trials of this folder ran in the image {before}, and the sweep now names {image}: they would not "
@@ -606,7 +604,10 @@ class _Run:
             return
         running = more + sum(t.state == TrialState.RUNNING for t in self.ledger.read_trials())
         # It is looked once an interval, and then they have to end.
-        if self._spent() + self._rate(running) * (SECONDS_TO_STOP + self.block.poll_seconds) >= usd:
+        if (
+            self._spent() + self._rate(running) * (jobs.SECONDS_TO_STOP + self.block.poll_seconds)
+            >= usd
+        ):
             raise _UsedUp("budget.usd", Outcome.OUT_OF_MONEY)
 
     def _wait(self) -> None:

@@ -7,6 +7,9 @@ from tuner.errors import TunerError
 from tuner.ledger import Ledger
 from tuner.workers import PREFIX
 
+OF_ITS_RUN = frozenset({"stop_asked", "stop_asked_at", "stops_asked", "tuning_jobs"})
+"""Attributes that tell, as those of its workers do, what runs of a study, and not of its trials"""
+
 
 def bring_in(source: Ledger, target: Ledger) -> int:
     """Copies the trials and the study's attributes; how many trials there were.
@@ -20,7 +23,7 @@ def bring_in(source: Ledger, target: Ledger) -> int:
             "a report compares trials by one"
         )
     for key, value in study.user_attrs.items():
-        if not is_of_its_processes(key):
+        if not key.startswith(PREFIX) and key not in OF_ITS_RUN:
             target.set(key, value)
     finished = [t for t in study.get_trials() if t.state.is_finished()]
     numbers = {trial.number: index for index, trial in enumerate(finished)}
@@ -31,16 +34,6 @@ def bring_in(source: Ledger, target: Ledger) -> int:
             trial.user_attrs = trial.user_attrs | {"steps": "evaluations"}
         target.study.add_trial(trial)
     return len(finished)
-
-
-def is_of_its_processes(key: str) -> bool:
-    """Whether a study's attribute tells of who works on it or what runs on AWS for it, not of its trials."""
-    return key.startswith(PREFIX) or key in {
-        "stop_asked",
-        "stop_asked_at",
-        "stops_asked",
-        "tuning_jobs",
-    }
 
 
 def renumbered(attributes: Mapping[str, Any], numbers: Mapping[int, int]) -> dict[str, Any]:

@@ -110,10 +110,7 @@ class Server:
                         self._check_that_it_began(each, slot, status, now)
                 self._look_at(each, now)
                 self.told.pop(each.name, None)
-            except (
-                TunerError,
-                OSError,
-            ) as exc:  # its database or folder is away; the others' need not be
+            except (TunerError, OSError) as exc:  # its ledger is away; the others' need not be
                 if self.told.get(each.name) != str(exc):
                     self.say(f"{each.name}: {exc}")
                 self.told[each.name] = str(exc)
