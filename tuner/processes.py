@@ -236,9 +236,13 @@ class Leftover:
 
 
 def is_there(process: psutil.Process) -> bool:
-    """Whether it runs; what has ended and was not waited for does not."""
+    """Whether it runs; what is past its last instruction does not, waited for or not.
+
+    Such a process has no memory any more. Its status says so only later, and its environment, by which
+    `processes_of` finds it, is gone at once.
+    """
     with suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and bool(process.memory_info().vms)
     return False
 
 
