@@ -3,8 +3,8 @@
 (a) one process after the other, each example padded to 128 tokens: the usual recipe as a shell loop;
 (b) `Trainer.hyperparameter_search` with Optuna; (c) Ray Tune around the same Trainer; (d) `tuner run`.
 Same data, same model, one epoch; each as its users run it, one way after the other in each
-round. Before each the machine's own matrix multiplication is measured, so that a slow quarter of an hour is
-seen. Prints the Markdown of docs/benchmarks.md.
+round, or with `--turns 3` one after the other for each of the three learning rates. Before each the machine's own
+matrix multiplication is measured, so that a slow quarter of an hour is seen. Prints the Markdown of docs/benchmarks.md.
 """
 
 import argparse
@@ -53,8 +53,7 @@ class Arena:
         assert splits.validation is not None
         self.train = self._written("train.csv", splits.train, len(splits.train))
         self.validation = self._written("validation.csv", splits.validation, options.validation)
-        self.examples = len(splits.train) * len(self.points)
-        self.steps = [math.ceil(len(splits.train) / p["batch_size"]) for p in self.points]
+        self.pairs = len(splits.train)
         labels = splits.validation.labels[: options.validation]
         self.majority = max(map(labels.count, labels)) / len(labels)
         """The accuracy of who always says the most frequent label"""
@@ -71,7 +70,8 @@ class Arena:
         return path
 
     def measured(self, way: Callable[["Arena"], list[dict[str, float]]]) -> dict[str, Any]:
-        """One sweep: seconds, scores in the order of the points, the most memory that its processes had together."""
+        """One sweep: seconds, its trials in the order of the points, the most memory that its processes had together."""
+        steps = [math.ceil(self.pairs / point["batch_size"]) for point in self.points]
         rates = [gemm_rate()]
         peak, over = [0], threading.Event()
         watch = threading.Thread(target=_watch, args=(peak, over))
@@ -81,11 +81,11 @@ class Arena:
         seconds = time.monotonic() - began
         over.set()
         watch.join()
-        if [trial["step"] for trial in trials] != self.steps:
-            raise SystemExit(f"{way.__name__} took other steps than {self.steps}: {trials}")
+        if [trial["step"] for trial in trials] != steps:
+            raise SystemExit(f"{way.__name__} took other steps than {steps}: {trials}")
         rates.append(gemm_rate())
         return {
-            "seconds": seconds, "memory": peak[0], "gemm": rates, "trials": trials,
+            "seconds": seconds, "memory": peak[0], "gemm": rates, "trials": trials, "points": self.points,
             "accuracy": mean(trial["accuracy"] for trial in trials),
         }  # fmt: skip
 
@@ -223,6 +223,12 @@ def main() -> None:
         help="Configurations: so many whole rates.",
     )
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument(
+        "--turns",
+        type=int,
+        default=1,
+        help="The parts of a round, in each of which all ways run: so many shares of the configurations.",
+    )
     parser.add_argument("--ways", default="abcd", help="Some of them; (d) always.")
     options = parser.parse_args()
     ways = [name for name in WAYS if name[1] in options.ways + "d"]
@@ -230,21 +236,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         arena = Arena(Path(place), options)
         tokens = tokens_an_example(arena)
-        for number in range(options.rounds):
+        size = 4 * math.ceil(options.trials / options.turns / 4)
+        parts = [arena.points[i : i + size] for i in range(0, options.trials, size)]
+        for number, part in enumerate(parts * options.rounds):
+            arena.points = part
             first = number % len(ways)
             for name in ways[first:] + ways[:first]:
-                print(f"round {number + 1} of {options.rounds}: {name}", file=sys.stderr)
+                print(f"{number + 1} of {len(parts) * options.rounds}: {name}", file=sys.stderr)
                 found[name].append(arena.measured(WAYS[name]))
+                print(json.dumps(found[name][-1]), file=sys.stderr)
     print(table(found, arena, tokens))
 
 
 def table(found: dict[str, list[dict[str, Any]]], arena: Arena, tokens: float) -> str:
-    """Markdown; ratios are of the medians, and in brackets those of each round.
+    """Markdown; ratios are of the medians, and in brackets those of each round or turn.
 
     A trial's fixed cost is what its way takes beyond the training loops, by trial. The share is of what the
     machine multiplied before and after, of real tokens times weights, over the whole time.
     """
-    examples, trials = arena.examples, len(arena.points)
+    trials = len(arena.points)
+    examples = arena.pairs * trials
     own = [run["seconds"] for run in found["(d) tuner run"]]
     lines = [
         "| way | seconds | times (d) | examples/s | fixed s a trial | memory GiB | mean accuracy | GEMM GFLOP/s | its share |",
@@ -268,7 +279,7 @@ def table(found: dict[str, list[dict[str, Any]]], arena: Arena, tokens: float) -
     later = [t["start_seconds"] + t["save_seconds"] for t in trial if t["order"]]
     lines += [
         "",
-        f"{trials} configurations, {examples // trials} pairs, {tokens:.0f} tokens a pair; (d) chose {at_once:g} at once. In its training "
+        f"{trials} configurations at a time, {arena.pairs} pairs, {tokens:.0f} tokens a pair; (d) chose {at_once:g} at once. In its training "
         f"steps {rate * at_once:.0f} GFLOP/s of weights times tokens are useful, {rate * at_once / peak:.0%} of "
         f"what the machine multiplies at these shapes; a trial after the first needs {median(later):.2f} s to "
         "start and to save its model.",
@@ -294,19 +305,25 @@ def fixed_seconds(run: dict[str, Any]) -> float:
 
 def differences(found: dict[str, list[dict[str, Any]]]) -> list[str]:
     """By how much (d)'s accuracy lies above each other way's, configuration by configuration."""
-    accuracies = {
-        name: [mean(each) for each in zip(*([t["accuracy"] for t in run["trials"]] for run in runs), strict=True)]
-        for name, runs in found.items()
-    }  # fmt: skip
+    accuracies = {name: accuracy_of_each(runs) for name, runs in found.items()}
     own = accuracies.pop("(d) tuner run")
     lines = []
     for name, others in accuracies.items():
-        gaps = [a - b for a, b in zip(own, others, strict=True)]
+        gaps = [own[point] - accuracy for point, accuracy in others.items()]
         reach = student.ppf(0.95, len(gaps) - 1) * stdev(gaps) / math.sqrt(len(gaps))
         lines.append(
             f"{mean(gaps):+.4f} from {name[:3]} ({mean(gaps) - reach:+.4f} to {mean(gaps) + reach:+.4f})"
         )
     return lines
+
+
+def accuracy_of_each(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """By configuration, the mean over the runs that had it."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for point, trial in zip(run["points"], run["trials"], strict=True):
+            found.setdefault(json.dumps(point), []).append(trial["accuracy"])
+    return {point: mean(all_runs) for point, all_runs in found.items()}
 
 
 if __name__ == "__main__":
