@@ -1,4 +1,4 @@
 """Tests, and what stands for the world in them."""
 
-PATIENCE = 600.0
+PATIENCE = 1800.0
 """Seconds after which what a test waits for is taken to hang; no claim about speed, on a busy machine least"""

@@ -3,7 +3,7 @@
 `swap`: the two texts of a pair change places, for tasks where the order says nothing.
 `punctuation`: marks put in between words (AEDA; Karimi, Rossi and Prati 2021, arXiv:2108.13230).
 `synonyms`: words replaced by others of their most frequent sense in WordNet (Zhang, Zhao and LeCun
-2015; the format of its files is wndb(5)).
+2015; the format of its files is wndb(5)), but for words such as "not", "by" and "who".
 """
 
 import os
@@ -96,10 +96,13 @@ def _replaced(texts: Texts, rng: np.random.Generator) -> Texts:
 def synonyms(word: str) -> tuple[str, ...]:
     """Other words of the word's most frequent sense; empty for capitals, names and unknown words.
 
-    A word that may be more than one part of speech is left alone: which one it is here, nobody knows.
+    A word that may be more than one part of speech is left alone: which one it is here, nobody knows. So
+    is one that holds a sentence together or turns it round ("not").
     """
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
     place = _wordnet()
-    if place is None or word != word.lower():
+    if place is None or word != word.lower() or word in ENGLISH_STOP_WORDS:
         return ()
     found = [(part, index[word]) for part, index in _indexes(place).items() if word in index]
     if len(found) != 1:
@@ -109,7 +112,9 @@ def synonyms(word: str) -> tuple[str, ...]:
         file.seek(offset)
         fields = file.readline().decode("utf-8").split(" ")
     words = fields[4 : 4 + 2 * int(fields[3], 16) : 2]
-    plain = (other.split("(")[0].replace("_", " ") for other in words)
+    plain = [other.split("(")[0].replace("_", " ") for other in words]
+    if word not in plain:  # the index knows no capitals: "ha" is there as hectare's "ha" and as HA
+        return ()
     return tuple(other for other in plain if other.lower() != word)
 
 

@@ -277,19 +277,36 @@ def check_values(values: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def early_stopping_fault(patience: int, keep: str, evaluations: int) -> str:
-    """Why a run cannot end early so, empty where it can."""
+def early_stopping_fault(
+    patience: int, keep: str, evaluations: int, warmup_ratio: float = 0.0
+) -> str:
+    """Why a run cannot end early so, empty where it can; evaluations in the warmup do not count.
+
+    A run does not ask for the latter: in a search over warmups that of one trial may be too long.
+    """
     if patience and keep == "last":
         return (
             f"{patience} ends a run some time after its best evaluation, and keep last would make "
             "the worse one at the end its result; set keep to best"
         )
-    if patience and patience + 1 >= evaluations:
-        return (
-            f"{patience} can end nothing before the last of {evaluations} evaluations; set evaluations "
-            f"to {patience + 2} or more"
+    counted = _after_warmup(evaluations, warmup_ratio)
+    if patience and patience + 1 >= counted:
+        aside = f", of which {counted} come after the warmup" if counted < evaluations else ""
+        most = OPTIONS["evaluations"].metadata["high"]
+        enough = (n for n in range(1, most + 1) if _after_warmup(n, warmup_ratio) > patience + 1)
+        remedy = (
+            f"set evaluations to {least} or more"
+            if (least := next(enough, 0))
+            else "shorten the warmup"
         )
+        return f"{patience} can end nothing before the last of {evaluations} evaluations{aside}; {remedy}"
     return ""
+
+
+def _after_warmup(evaluations: int, warmup_ratio: float) -> int:
+    """How many of the evaluations, which lie at equal distances, are not in the warmup."""
+    within = math.ceil(round(evaluations * warmup_ratio, 9)) - 1
+    return evaluations - max(0, within)
 
 
 def value_problem(name: str, value: Any) -> str | None:

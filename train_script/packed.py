@@ -4,8 +4,8 @@ The same parameters and the same mathematics as transformers' own classifier (of
 stays the owner of the weights; what is saved and loaded is that one. Saved is the work on padding, on
 what nobody reads (the last layer's output but for [CLS]), and on drawing dropout masks bit by bit.
 
-Names of tensors end in their shape: B sequences, N tokens of all of them, T positions in one, D hidden
-size, H heads, G sequences of a group.
+Names of tensors end in their shape: B sequences, R tokens of all of them, N those and a few that are
+nobody's, T positions in one sequence, D hidden size, H heads, G sequences of a group.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,13 +22,16 @@ from train_script.pretrained import COUNTS_FROM_TWO, PACKED
 
 GROUP = 8
 """Sequences of about one length share one attention product; those of a group are padded to the longest"""
+ROWS, POSITIONS = 32, 8
+"""Of these N and T are multiples: oneDNN makes a kernel for each new shape, which took a fifth of a step
+where each batch had its own"""
 
 
 @dataclass(frozen=True)
 class Group:
     """Sequences whose tokens are the rows `start` to `end`; `place_GT` says where each position lies.
 
-    `mask_GT` is 0 where there is a token and minus infinity elsewhere; None where all are of one length,
+    `mask_GT` is 0 where there is a token and minus infinity elsewhere; None where all have T tokens,
     and so is `real_M`, the places in (G, T) that hold a token.
     """
 
@@ -44,14 +47,14 @@ class Group:
 class Packed:
     """A batch: its tokens end to end, ordered by length; `order_B` leads back to the batch's order.
 
-    `sequence_N` numbers each token's sequence. `state` is what the frozen layers made of the tokens
-    (N, D), or of the sequences (B, D) where all layers are frozen; None where it is not remembered.
+    `sequence_R` numbers each token's sequence; what comes after these is in no group, and nobody reads
+    what becomes of it. `state` is what the frozen layers made of the tokens (N, D), or of the sequences (B, D) where all layers are frozen; None where it is not remembered.
     """
 
     ids_N: Tensor
     types_N: Tensor
     positions_N: Tensor
-    sequence_N: Tensor
+    sequence_R: Tensor
     first_B: Tensor
     order_B: Tensor
     groups: tuple[Group, ...]
@@ -70,7 +73,7 @@ class Packed:
             for g in self.groups
         )
         tensors = (
-            self.ids_N, self.types_N, self.positions_N, self.sequence_N, self.first_B, self.order_B
+            self.ids_N, self.types_N, self.positions_N, self.sequence_R, self.first_B, self.order_B
         )  # fmt: skip
         ids, types, positions, sequence, first, order = (
             tensor.to(device, non_blocking=True) for tensor in tensors
@@ -100,18 +103,21 @@ def pack(rows: Sequence[dict[str, Any]]) -> Packed:
     back[order] = torch.arange(len(order))
     first_B = torch.tensor(first)
     lengths_B = torch.diff(first_B, append=torch.tensor([len(ids)]))
+    nobody_s = [0] * (-len(ids) % ROWS)
     state = None
     if all("state" in row for row in rows):
         states = [rows[i]["state"] for i in order]
-        state = torch.stack(states) if states[0].ndim == 1 else torch.cat(states)
+        one = states[0]
+        rest = one.new_zeros(len(nobody_s), one.shape[-1])
+        state = torch.stack(states) if one.ndim == 1 else torch.cat([*states, rest])
     return Packed(
-        torch.tensor(ids), torch.tensor(types), torch.tensor(positions),
+        torch.tensor(ids + nobody_s), torch.tensor(types + nobody_s), torch.tensor(positions + nobody_s),
         torch.arange(len(order)).repeat_interleave(lengths_B), first_B, back, tuple(groups), state,
     )  # fmt: skip
 
 
 def _group(start: int, lengths: list[int]) -> Group:
-    longest, count = lengths[-1], sum(lengths)
+    longest, count = -(-lengths[-1] // POSITIONS) * POSITIONS, sum(lengths)
     if lengths[0] == longest:
         return Group(start, start + count, len(lengths), None, None, None)
     length_G = torch.tensor(lengths)
@@ -231,8 +237,8 @@ class PackedBert(KeepsFrozen):
         state = self._frozen_state(batch).float()
         if self.is_headless:
             return list(state[batch.order_B])
-        lengths = torch.bincount(batch.sequence_N).tolist()
-        parts = torch.split(state, lengths)
+        lengths = torch.bincount(batch.sequence_R).tolist()
+        parts = torch.split(state[: len(batch.sequence_R)], lengths)
         return [parts[i].clone() for i in batch.order_B.tolist()]
 
     def _frozen_state(self, batch: Packed) -> Tensor:
@@ -259,10 +265,11 @@ class PackedBert(KeepsFrozen):
                 x_ND = self._layer(layer, x_ND, batch.groups)
         if not whole:
             return self._last_layer(self.layers[-1], x_ND, batch)
-        sums_BD = x_ND.new_zeros(len(batch.first_B), x_ND.shape[1]).index_add(
-            0, batch.sequence_N, x_ND
+        x_RD = x_ND[: len(batch.sequence_R)]
+        sums_BD = x_RD.new_zeros(len(batch.first_B), x_RD.shape[1]).index_add(
+            0, batch.sequence_R, x_RD
         )
-        return sums_BD / torch.bincount(batch.sequence_N)[:, None]
+        return sums_BD / torch.bincount(batch.sequence_R)[:, None]
 
     def _embedded(self, batch: Packed) -> Tensor:
         parts = self.model.base_model.embeddings
@@ -286,6 +293,7 @@ class PackedBert(KeepsFrozen):
             else y_GTD.flatten(0, 1).index_select(0, g.real_M)
             for y_GTD, g in zip(parts, groups, strict=True)
         ]
+        parts.append(parts[0].new_zeros(len(x_ND) - groups[-1].end, parts[0].shape[1]))
         return self._after_attention(layer, torch.cat(parts), x_ND)
 
     def _last_layer(self, layer: Any, x_ND: Tensor, batch: Packed) -> Tensor:
@@ -332,7 +340,9 @@ def _at_once(x_ND: Tensor, *parts: nn.Linear) -> Tensor:
 
 def _by_group(x_NE: Tensor, groups: Sequence[Group]) -> Iterator[tuple[Group, Tensor]]:
     """Each group with its tokens as (G, T, E)."""
-    for g, mine in zip(groups, torch.split(x_NE, [g.end - g.start for g in groups]), strict=True):
+    sizes = [g.end - g.start for g in groups]
+    *own, _ = torch.split(x_NE, [*sizes, len(x_NE) - sum(sizes)])
+    for g, mine in zip(groups, own, strict=True):
         if g.place_GT is not None:
             # The gradient of this gather is a plain sum; that of indexing is sorted first.
             mine = mine.index_select(0, g.place_GT.flatten())

@@ -130,20 +130,20 @@ def _say_estimate(
 ) -> None:
     """Before the first trial, where an earlier run tells how long it will take."""
     from tuner.estimate import beforehand
-    from tuner.plan import all_trials
     from tuner.points import Points
 
     if loaded.sweep.backend != "local" or ledger.read_trials():
         return
+    planned = Points(loaded, ledger).most_trials()
     before = beforehand(
         loaded,
         folder.shown,
-        all_trials(loaded, Points(loaded, ledger)),
+        planned,
         (ledger.study.user_attrs.get("data") or {}).get("training_examples"),
     )
     if before is not None:
         view.say(f"it will take {before}")
-        ledger.set("estimate", before.as_fact() | {"elapsed_before": 0.0})
+        ledger.set("estimate", before.as_fact() | {"elapsed_before": 0.0, "planned": planned})
 
 
 def warm_start_of(run: "Earlier", loaded: "LoadedSweep") -> dict[str, Any]:

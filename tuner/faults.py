@@ -226,12 +226,18 @@ def _early_stopping_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
     block = "space" if "early_stopping" in sweep.space else "fixed"
     searched = sweep.space.get("early_stopping")
     given = searched.values if searched else [sweep.fixed.get("early_stopping", 0)]
+    warmup = sweep.space.get("warmup_ratio")
+    fixed_warmup = sweep.fixed.get("warmup_ratio", default_of("warmup_ratio"))
+    warmups = warmup.values if warmup else [fixed_warmup]
+    if any(value_problem("warmup_ratio", value) for value in warmups):
+        return  # told already
+    shortest = min(float(value) for value in warmups)
     for patience in given:
         rest = {"early_stopping": patience, "evaluations": evaluations}
         if any(value_problem(name, value) for name, value in rest.items()):
             return  # told already
         numbers = [convert(name, value) for name, value in rest.items()]
-        if fault := early_stopping_fault(numbers[0], keep, numbers[1]):
+        if fault := early_stopping_fault(numbers[0], keep, numbers[1], shortest):
             yield (block, "early_stopping"), fault
             return
 

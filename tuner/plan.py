@@ -89,7 +89,7 @@ def _facts(
         facts.add_row("cost, AWS", _most_it_can_cost(loaded, points))
     if "local" in backends:
         before = beforehand(
-            loaded, RUNS / sweep.name, all_trials(loaded, points),
+            loaded, RUNS / sweep.name, points.most_trials(),
             len(splits.train) if splits is not None else None,
         )  # fmt: skip
         unknown = "not known before four trials have ended; no other run here is like this one"
@@ -106,7 +106,7 @@ def _at_once(loaded: LoadedSweep, points: Points) -> str:
     """Trials at once on this machine, and what each has of it."""
     budget, cores, gpus = loaded.sweep.budget, usable_cores(), len(gpu_names())
     if budget.parallel == "auto" and loaded.uses_own_script and cores > 1:
-        numbers = [str(n) for n in candidates(all_trials(loaded, points), gpus)]
+        numbers = [str(n) for n in candidates(points.most_trials(), gpus)]
         return f"{' or '.join(numbers)}, measured at the start" + (
             f", on {gpus} GPU(s)" if gpus else ""
         )
@@ -125,9 +125,8 @@ def _torch_leaves_gpus_idle() -> bool:
 
 def _most_it_can_cost(loaded: LoadedSweep, points: Points) -> str:
     """The bound that the limits give; what it will cost depends on how long the trials take."""
-    block, confirm = loaded.sweep.sagemaker, loaded.sweep.confirm
-    extra = (confirm.top + (points.default is not None)) * confirm.seeds if confirm.top else 0
-    jobs = sum(_amt_counts(loaded, points)) + extra
+    block = loaded.sweep.sagemaker
+    jobs = sum(_amt_counts(loaded, points)) + points.most_confirmations()
     hours = jobs * block.max_hours * block.instance_count
     text = f"{jobs} jobs of at most {block.max_hours:g} h"
     prices = [block.price_of(kind) for kind in block.instance_types]
@@ -158,13 +157,6 @@ def _sagemaker(loaded: LoadedSweep, points: Points) -> list[RenderableType]:
         Syntax(json.dumps(asked, indent=2), "json", theme="ansi_light", background_color="default"),
         Text(f"the objective's regex reads {limits.example_line(loaded)}", style="dim"), *told,
     ]  # fmt: skip
-
-
-def all_trials(loaded: LoadedSweep, points: Points) -> int:
-    """The most trials that the sweep will run, confirmation runs among them."""
-    confirm = loaded.sweep.confirm
-    candidates = confirm.top + (points.default is not None) if confirm.top else 0
-    return points.search_total() + candidates * confirm.seeds
 
 
 WHERE = {"local": "here", "sagemaker": "AWS"}
@@ -198,8 +190,7 @@ def trial_counts(loaded: LoadedSweep, points: Points, backend: str = "local") ->
     if confirm.top:
         who = f"the best {confirm.top}" if confirm.top > 1 else "the best"
         who += " and the default" if points.default is not None else ""
-        extra = (confirm.top + (points.default is not None)) * confirm.seeds
-        text += f", then at most {extra} to confirm {who} on {confirm.seeds} fresh seed{'s' * (confirm.seeds > 1)} each"
+        text += f", then at most {points.most_confirmations()} to confirm {who} on {confirm.seeds} fresh seed{'s' * (confirm.seeds > 1)} each"
     return text
 
 

@@ -71,6 +71,15 @@ class Points:
             return min(len(self.listed), self.loaded.sweep.budget.trials)
         return self.loaded.sweep.budget.trials
 
+    def most_confirmations(self) -> int:
+        """The most runs on fresh seeds: of the best, and of the default where there is one."""
+        confirm = self.loaded.sweep.confirm
+        return (confirm.top + (self.default is not None)) * confirm.seeds if confirm.top else 0
+
+    def most_trials(self) -> int:
+        """The most trials that the sweep will have, those on fresh seeds among them."""
+        return self.search_total() + self.most_confirmations()
+
     def is_default(self, point: Point) -> bool:
         """Whether a point is the default configuration, where that is to be tried."""
         return self.default is not None and same_point(point, self.default)

@@ -290,11 +290,11 @@ def _model_faults(sweep: Sweep, name: str, place: str) -> list[str]:
         ("frozen_layers", layers, "layers"),
         ("reinit_layers", layers, "layers"),
     ):
-        wanted = max(int(value) for value in values_of(sweep, option))
+        wanted = max(int(value) for value in values_of(sweep, option, name))
         if most is not None and wanted > most:
             faults.append(f"{option} {wanted} is more than the {most} {what} of model {name}")
     frozen, anew = (
-        max(int(value) for value in values_of(sweep, option))
+        max(int(value) for value in values_of(sweep, option, name))
         for option in ("frozen_layers", "reinit_layers")
     )
     overlap = layers is not None and max(frozen, anew) <= layers < frozen + anew
@@ -303,7 +303,7 @@ def _model_faults(sweep: Sweep, name: str, place: str) -> list[str]:
             f"frozen_layers {frozen} and reinit_layers {anew} overlap in the {layers} layers of model {name}: "
             "one that begins anew would never learn"
         )
-    if kind not in (None, *PACKED) and "mean" in values_of(sweep, "pooling"):
+    if kind not in (None, *PACKED) and "mean" in values_of(sweep, "pooling", name):
         faults.append(
             f"pooling mean works only with models of type {', '.join(PACKED)}; {name} is {kind}"
         )
@@ -319,10 +319,17 @@ def _never_meet(sweep: Sweep) -> bool:
     return alone or any(names & {*(sweep.space[name].when or {})} for name in names)
 
 
-def values_of(sweep: Sweep, option: str) -> Sequence[Scalar]:
-    """All that a trial may have for an option: every choice, or the ends of the range."""
+def values_of(sweep: Sweep, option: str, model: str | None = None) -> Sequence[Scalar]:
+    """All that a trial may have for an option: every choice, or the ends of the range.
+
+    With `model` a trial of that model, for which the option may not be searched.
+    """
     searched = sweep.space.get(option)
-    return searched.values if searched else [sweep.fixed.get(option, default_of(option))]
+    if searched is None:
+        return [sweep.fixed.get(option, default_of(option))]
+    wanted = (searched.when or {}).get("model", model)
+    searched_for = wanted if isinstance(wanted, list) else [wanted]
+    return searched.values if model is None or model in searched_for else [default_of(option)]
 
 
 def models_of(sweep: Sweep) -> list[str]:

@@ -47,6 +47,10 @@ SPACE = {"rate": {"float": [0.1, 1.0]}}
             "the space has 4 points, and AMT refuses more training jobs than that: budget.trials",
         ),
         (
+            {"space": {"mode": {"choice": ["a", "b", "c", "d", "e"]}}},
+            "the space has 5 points, and AMT refuses more training jobs than that: budget.trials 6",
+        ),
+        (
             {"search": {"pruner": "hyperband"}, "fixed": {"epochs": 3}, "sagemaker": {"spot": True}},
             "sagemaker.spot and sagemaker.retries do not go with Hyperband",
         ),
@@ -108,6 +112,19 @@ SPACE = {"rate": {"float": [0.1, 1.0]}}
 def test_each_broken_rule_is_a_sentence(write_sweep, blocks, problem):
     loaded = load_sweep(write_sweep(backend="sagemaker", **blocks))
     assert any(problem in found for found in sweep_problems(loaded)), sweep_problems(loaded)
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        {"space": {"mode": {"choice": ["a", "b", "c", "d", "e"], "default": "a"}}},  # ours is one of the six
+        {"search": {"sampler": "grid"}, "sagemaker": {"strategy": "bayesian"}, "budget": {"trials": 20},
+         "space": {"mode": {"choice": ["a", "b", "c"]}}},
+    ],
+)  # fmt: skip
+def test_no_more_jobs_are_counted_than_amt_is_asked_for(write_sweep, blocks):
+    loaded = load_sweep(write_sweep(backend="sagemaker", **blocks))
+    assert not [found for found in sweep_problems(loaded) if "more training jobs" in found]
 
 
 def test_all_problems_are_told_at_once(write_sweep):

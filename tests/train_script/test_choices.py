@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, DataCollatorWithPadding
 
 from train_script import augment, fit, forward
 from train_script.config import TrainConfig
@@ -246,8 +246,17 @@ def test_r_drop_adds_what_two_passes_disagree_about(tiny_bert):
     assert halved == pytest.approx((mean + 3 * apart / 4).item(), rel=1e-5)
 
 
-def test_the_running_average_is_what_is_evaluated_and_saved(trained):
+def test_the_running_average_is_what_is_evaluated_and_saved(trained, fit_of):
     _, _, fit, _ = trained(ema=0.99, epochs=3)
+    going = fit_of(ema=0.5)
+    weights = dict(going.model.named_parameters())["classifier.weight"]
+    of_run = weights.detach().clone()
+    for step in range(1, 5):
+        going._step(going.forward)
+        decay = min(0.5, (1 + step) / (10 + step))
+        of_run = decay * of_run + (1 - decay) * weights.detach()
+        torch.testing.assert_close(going.average.weights["classifier.weight"], of_run)
+    assert not torch.equal(of_run, weights)
     model = torch.nn.Linear(1, 1)
     average, mine = Average(model, 0.5), model.weight.item()
     for step in range(1, 4):
@@ -277,6 +286,52 @@ def lopsided(tmp_path):
     }  # fmt: skip
 
 
+def disagreeing(forward):
+    """Has the second of two passes say something else than the first, as dropout would."""
+
+    def apart(batch):
+        first, second = forward(batch).chunk(2)
+        return torch.cat([first, 3 * second + torch.tensor([1.0, -1.0])])
+
+    return apart
+
+
+@pytest.mark.parametrize("packing", ["auto", "off"])
+def test_gradients_of_a_step_are_those_of_torch_s_weighted_loss(fit_of, lopsided, packing):
+    fit = fit_of(dropout=0, label_smoothing=0.1, packing=packing, **lopsided)
+    batch = [0, 1, 2, 3, 4, 5, 7]  # two of the rarer label
+    fit.forward.train()
+    said = fit._gradients(fit.forward, batch)
+    made = {name: p.grad.clone() for name, p in fit.model.named_parameters()}
+    fit.model.zero_grad()
+    padded = DataCollatorWithPadding(fit.tokenizer)([fit.rows[i] for i in batch])
+    loss = cross_entropy(
+        fit.model(**padded).logits, fit.labels_N[batch], fit.loss.weights_C, label_smoothing=0.1
+    )
+    loss.backward()
+    assert said == pytest.approx(loss.item(), abs=1e-6)
+    for name, parameter in fit.model.named_parameters():
+        torch.testing.assert_close(made[name], parameter.grad, rtol=0, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_what_the_head_reads_is_what_transformers_makes_of_the_tokens(fit_of, count, pooling):
+    fit = fit_of(frozen_layers=count, pooling=pooling)
+    fit.forward.eval()
+    rows, bert = fit.rows[:5], fit.model.bert
+    padded = DataCollatorWithPadding(fit.tokenizer)(rows)
+    with torch.no_grad():
+        hidden_BTD = bert(**padded).last_hidden_state
+        real_BT1 = padded["attention_mask"][..., None]
+        mean_BD = (hidden_BTD * real_BT1).sum(1) / real_BT1.sum(1)
+        read_BD = mean_BD if pooling == "mean" else hidden_BTD[:, 0]
+        wanted = fit.model.classifier(bert.pooler.dense(read_BD).tanh())
+        torch.testing.assert_close(
+            fit.forward(fit.forward.collate(rows)), wanted, rtol=0, atol=1e-5
+        )
+
+
 @pytest.mark.parametrize("rdrop", [0.0, 2.0])
 def test_parts_of_a_batch_give_the_gradients_of_the_whole(fit_of, lopsided, rdrop):
     """Before AdamW, which would hide a wrong scale, and with labels that weigh differently."""
@@ -293,7 +348,7 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(fit_of, lopsided, rdro
             by(rows),
         )[1]
         fit.forward.train()
-        fit._gradients(fit.forward, list(range(16)))
+        fit._gradients(disagreeing(fit.forward) if rdrop else fit.forward, list(range(16)))
         gradients.append({n: p.grad for n, p in fit.model.named_parameters()})
     passes = 2 if rdrop else 1
     assert sizes == [[16 * passes], [4 * passes] * 4]
@@ -479,17 +534,21 @@ def test_single_sentences_get_punctuation_and_only_the_share_asked_for(fit_of):
 
 @pytest.fixture
 def wordnet(tmp_path, monkeypatch):
-    """Files as wndb(5) describes them: one noun with a synonym, and a word that is noun and verb."""
+    """Files as wndb(5) describes them: a noun with synonyms, a word that is noun and verb, a unit with a capital, "not"."""
     data = "  1 a licence\n"
     place = len(data)
     data += "00000014 04 n 03 automobile 0 motor_car 0 car 0 000 | four wheels\n"
+    unit = len(data)
+    data += "00000099 23 n 02 megabit 0 Mb 0 000 | a million bits\n"
     (tmp_path / "data.noun").write_text(data)
     (tmp_path / "index.noun").write_text(
-        f"  1 a licence\ncar n 1 0 1 1 {place:08d}  \nrun n 1 0 1 1 {place:08d}  \n"
+        f"  1 a licence\ncar n 1 0 1 1 {place:08d}  \nrun n 1 0 1 1 {place:08d}  \nmb n 1 0 1 1 {unit:08d}  \n"
+        f"megabit n 1 0 1 1 {unit:08d}  \n"
     )
     (tmp_path / "index.verb").write_text(f"run v 1 0 1 1 {place:08d}  \n")
-    for part in ("adj", "adv"):
-        (tmp_path / f"index.{part}").write_text("")
+    (tmp_path / "data.adv").write_text("00000000 02 r 02 not 0 non 0 000 | negation\n")
+    (tmp_path / "index.adv").write_text("not r 1 0 1 1 00000000  \n")
+    (tmp_path / "index.adj").write_text("")
     monkeypatch.setenv("WNSEARCHDIR", str(tmp_path))
     for function in (augment.synonyms, augment._wordnet, augment._indexes):
         function.cache_clear()
@@ -502,6 +561,9 @@ def wordnet(tmp_path, monkeypatch):
 def test_words_are_replaced_by_those_of_wordnet():
     assert augment.synonyms("car") == ("automobile", "motor car")
     assert augment.synonyms("run") == augment.synonyms("Car") == augment.synonyms("zzz") == ()
+    assert augment.synonyms("megabit") == ("Mb",)
+    assert augment.synonyms("mb") == (), "the files have Mb alone"
+    assert augment.synonyms("not") == (), "the label may hang on it"
     examples = Examples([("my car is old", "we run")] * 20, [0] * 20)
     changed = augment.augmented(examples, "synonyms", 1.0, seed=0, epoch=0)
     first = {texts[0] for texts in changed.values()}

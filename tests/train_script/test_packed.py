@@ -91,6 +91,17 @@ def test_loss_and_gradients_are_those_of_the_plain_model_at_every_step(kind, att
             optimizer.step()
 
 
+def test_batches_have_few_shapes():
+    """Else the CPU's library makes its kernels anew for nearly each of them."""
+    lengths = [40, 41, 45, 46, 47, 51, 52, 53, 60, 33]
+    batches = [pack(rows_of([n + extra for n in lengths])) for extra in range(4)]
+    assert [len(b.sequence_R) for b in batches] == [468, 478, 488, 498]
+    assert {len(b.ids_N) for b in batches} == {480, 512}
+    sizes = {len(t) for b in batches for t in (b.types_N, b.positions_N)}
+    assert sizes == {480, 512}
+    assert {g.mask_GT.shape[1] for b in batches for g in b.groups} <= {56, 64}
+
+
 @pytest.mark.parametrize("kind", PACKED)
 def test_an_evaluation_gives_the_plain_logits_in_the_order_of_the_batch(kind):
     model, rows = made(kind), rows_of(LENGTHS)

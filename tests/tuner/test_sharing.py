@@ -1,6 +1,9 @@
 """How many trials at once: measured with real runs of the real script, told, and remembered."""
 
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from tuner.backends import sharing
-from tuner.backends.launching import Launcher
+from tuner.backends.launching import KEEPS_MEMORY, Launcher
 from tuner.backends.sharing import (
     NothingMeasured,
     Probes,
@@ -166,6 +169,32 @@ def loaded(path):
 @pytest.fixture(autouse=True)
 def brief(monkeypatch):
     monkeypatch.setattr(sharing, "SECONDS", 0.3)
+
+
+def test_a_training_step_takes_no_memory_from_the_system_anew(loaded, monkeypatch):
+    """The script's own runs alone, and what a person has set for glibc stays."""
+    launcher = Launcher(loaded, RunFolder(Path("nowhere")))
+    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
+    assert launcher._environment(Path("here"), 1, None)["MALLOC_MMAP_MAX_"] == "0"
+    monkeypatch.setenv("MALLOC_MMAP_MAX_", "7")
+    assert launcher._environment(Path("here"), 1, None)["MALLOC_MMAP_MAX_"] == "7"
+    twice = """
+import resource, torch
+def step():
+    for _ in range(8):
+        torch.ones(12_000_000).sum()
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = [
+        int(subprocess.run([sys.executable, "-c", twice], env=os.environ | more, capture_output=True, check=True).stdout)
+        for more in ({"MALLOC_MMAP_MAX_": "65536"}, KEEPS_MEMORY)
+    ]  # fmt: skip
+    if faults[0] < 1000:
+        pytest.skip("this system's allocator is not glibc's")
+    assert faults[1] < faults[0] / 3
 
 
 def test_it_is_measured_told_kept_and_not_measured_again(path, tuner, tmp_path):

@@ -103,6 +103,9 @@ budget: {trials: "24"}
          "waits for epochs = 6, which is not one of its values"),
         ("space={epochs: {int: [2, 5]}, dropout: {float: [0, 0.3], when: {epochs: []}}}", "names no value of epochs"),
         ("fixed.early_stopping=2", "fixed.early_stopping 2 ends a run some time after its best evaluation"),
+        ("fixed={early_stopping: 3, evaluations: 5, keep: best, warmup_ratio: 0.5}",
+         "fixed.early_stopping 3 can end nothing before the last of 5 evaluations, of which 3 come after the warmup; "
+         "set evaluations to 8 or more"),
         ("schedule.cron=0 6 * * * *", "is no schedule (6 fields): five fields as in cron"),
         ("budget.trials=0", "budget.trials 0 is wrong"),
         ("budget.hours=-1", "budget.hours -1 is wrong"),
@@ -219,6 +222,29 @@ def test_what_the_model_cannot_do_is_refused_before_any_trial(load, tiny_bert, t
         "pooling mean works only with models of type bert, camembert, electra, roberta, xlm-roberta; "
         f"{folder} is distilbert",
     ]
+
+
+def test_what_is_searched_for_one_model_is_not_asked_of_another(load, tiny_bert, tmp_path):
+    """Deep: a model of another type, whose layers are four."""
+    deep = shutil.copytree(tiny_bert, tmp_path / "deep")
+    config = json.loads((deep / "config.json").read_text())
+    (deep / "config.json").write_text(
+        json.dumps(config | {"model_type": "distilbert", "num_hidden_layers": 4, "n_layers": 4})
+    )
+    both = json.dumps([str(tiny_bert), str(deep)])
+    text = GOOD.replace("model: minilm-l6\n", "")
+    space = (
+        f"space.model={{choice: {both}}}", "fixed.max_length=32",
+        f"space.pooling={{choice: [cls, mean], when: {{model: '{tiny_bert}'}}}}",
+    )  # fmt: skip
+    check_outside(
+        load(text, *space, f"space.frozen_layers={{choice: [0, 4], when: {{model: ['{deep}']}}}}")
+    )
+    with pytest.raises(SweepError) as fault:
+        check_outside(
+            load(text, *space, "space.frozen_layers={choice: [0, 4], when: {batch_size: 8}}")
+        )
+    assert fault.value.faults == [f"frozen_layers 4 is more than the 2 layers of model {tiny_bert}"]
 
 
 def test_missing_file_is_one_sentence(tmp_path):

@@ -221,7 +221,8 @@ def _search_problems(loaded: LoadedSweep) -> Iterator[str]:
         )
     sizes = [parameter.size for parameter in loaded.sweep.space.values()]
     points = math.prod(sizes)  # 0 where one has endlessly many values
-    of_amt = (plan.jobs or 0) - search.start_with_default
+    asked = min(plan.jobs or 0, points) if search.sampler == "grid" else plan.jobs or 0
+    of_amt = asked - (search.start_with_default and loaded.default_point() is not None)
     if plan.strategy != "Grid" and 0 < points < of_amt:
         yield (
             f"the space has {points} points, and AMT refuses more training jobs than that: budget.trials "

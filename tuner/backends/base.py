@@ -46,18 +46,15 @@ class Backend(Protocol):
         ...
 
 
-def totals_of(
-    loaded: LoadedSweep, ledger: Ledger, search: int, has_default: bool, durations: Sequence[float]
-) -> Totals:
-    """Planned, done, best and the time left at the pace so far, of `search` trials of search.
+def totals_of(loaded: LoadedSweep, ledger: Ledger, most: int, durations: Sequence[float]) -> Totals:
+    """Planned, done, best and the time left at the pace so far, of `most` trials.
 
     `durations` are the seconds of the trials that have ended well.
     """
     sweep = loaded.sweep
-    candidates = sweep.confirm.top + has_default if sweep.confirm.top else 0
     counted = ledger.counted("search") + ledger.counted("confirm")
     done = sum(t.state.is_finished() for t in counted)
-    planned = max(search + candidates * sweep.confirm.seeds, len(counted))
+    planned = max(most, len(counted))
     best = ledger.best_first()
     left = None
     if durations and planned > done:

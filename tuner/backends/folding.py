@@ -192,4 +192,5 @@ class Folding:
         default = self.points.default is not None
         grid = request.plan_of(self.loaded, 1).strategy == "Grid"
         search = self.amt_trials() + (default and not grid)
-        return totals_of(self.loaded, self.ledger, search, default, self._durations)
+        most = search + self.points.most_confirmations()
+        return totals_of(self.loaded, self.ledger, most, self._durations)

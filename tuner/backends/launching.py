@@ -13,6 +13,12 @@ from tuner.run_folder import RunFolder
 from tuner.sweep import LoadedSweep
 from tuner.warm import WarmServer
 
+KEEPS_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+"""For glibc: what a training step gives back is there for the next one, without the system in between
+
+By default each step had 12,000 pages taken away and given back, a twentieth of its time.
+"""
+
 
 def threads_of(at_once: int) -> int:
     """The cores divided between so many trials."""
@@ -77,6 +83,7 @@ class Launcher:
         if self.loaded.sweep.task is not None:
             environment["SM_CHANNEL_TRAINING"] = str(self.folder.data)
         if self.loaded.uses_own_script:
+            environment = KEEPS_MEMORY | environment
             environment["TUNER_TOKENS"] = str(self.folder.path / "tokens")
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = gpu

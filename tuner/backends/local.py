@@ -148,6 +148,10 @@ class _LocalRun:
         self.sweep = self.loaded.sweep
         self.points = Points(self.loaded, ledger, backend.judge)
         self.workers = Workers(ledger, self.sweep.prices.get(HERE, 0.0))
+        self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
+        self.started = time.monotonic()
+        self.noted = self.looked = self.started
+        self.others = Others()
         patience = ledger.patience
         patience.say, patience.stop = view.say, lambda: self._must_end() is not None
         self.turn = Turn(folder.ledger_url(), self.sweep.name, patience)
@@ -160,11 +164,7 @@ class _LocalRun:
         self.events: queue.Queue[Event] = queue.Queue(maxsize=10_000)
         self.ledger.study.pruner = make_pruner(self.sweep.search.pruner)
         ledger.set("space_filling_trials", self.points.fill)
-        self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
-        self.started = time.monotonic()
-        self.noted = self.looked = self.started
         self.look_at, self.none_left = 0.0, False
-        self.others = Others()
         self.failed: list[int] = []
         self.durations: list[float] = []
 
@@ -380,6 +380,10 @@ class _LocalRun:
 
     def _kill_if_hung(self, running: _Running) -> None:
         most = self.sweep.budget.silent_minutes
+        if (
+            running.process.stop_asked_at is not None
+        ):  # it saves, for which it has a time of its own
+            return
         if most and not running.hung and time.monotonic() - running.process.spoke_at > 60 * most:
             running.hung = (
                 f"it printed nothing for {most:g} min (budget.silent_minutes) and was killed"
@@ -576,5 +580,4 @@ class _LocalRun:
 
     def _totals(self) -> Totals:
         with self.ledger.glance():
-            search, default = self.points.search_total(), self.points.default is not None
-            return totals_of(self.loaded, self.ledger, search, default, self.durations)
+            return totals_of(self.loaded, self.ledger, self.points.most_trials(), self.durations)

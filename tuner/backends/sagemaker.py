@@ -199,7 +199,7 @@ class _Run:
         self.parts = [dict(part) for part in attributes.get("tuning_jobs", [])]
         self.spent_before = float(attributes.get("elapsed_seconds", 0.0))
         self.followed_until = float(attributes.get("followed_until", time.time()))
-        self.started = time.monotonic()
+        self.started = self.counted = time.monotonic()
         patience = self.ledger.patience
         patience.say, patience.stop = self.view.say, lambda: self.asked.times > 0
 
@@ -631,8 +631,9 @@ class _Run:
         """The time that jobs ran while nobody followed them counts towards budget.hours."""
         until = min(time.time(), ended.timestamp() if ended else time.time())
         since = max(self.followed_until, begun.timestamp())
-        self.spent_before += max(0.0, until - since - (time.monotonic() - self.started))
-        self.followed_until = time.time()
+        now = time.monotonic()
+        self.spent_before += max(0.0, until - since - (now - self.counted))
+        self.followed_until, self.counted = time.time(), now
 
     def _end_everything(self, cap: str) -> None:
         """When a cap is reached: stops what runs on AWS and folds in what it has done."""
