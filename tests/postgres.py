@@ -20,9 +20,6 @@ class Postgres:
         self.programs = programs
         # Its own user has to get there, and pytest's folders are closed to others.
         self.folder = Path(tempfile.mkdtemp(prefix="tuner-postgres-"))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             shutil.chown(self.folder, "postgres", "postgres")
         (self.folder / "password").write_text("a-secret-word\n")
@@ -30,6 +27,9 @@ class Postgres:
             "initdb", "-D", self.folder / "data", "-U", "me", "-A", "scram-sha-256",
             "--pwfile", self.folder / "password", "--no-sync",
         )  # fmt: skip
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         self.start()
 
     @classmethod
@@ -50,11 +50,33 @@ class Postgres:
         """Starts it and waits until it answers."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder} -c fsync=off"
         log = self.folder / "log"
-        self._call("pg_ctl", "-D", self.folder / "data", "-l", log, "-o", options, "-w", "start")
+        self._call(
+            "pg_ctl",
+            "-D",
+            self.folder / "data",
+            "-l",
+            log,
+            "-o",
+            options,
+            "-w",
+            "-t",
+            int(PATIENCE),
+            "start",
+        )
 
     def stop(self) -> None:
         """Ends it at once, as a crash would: no connection is asked."""
-        self._call("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-w", "stop")
+        self._call(
+            "pg_ctl",
+            "-D",
+            self.folder / "data",
+            "-m",
+            "immediate",
+            "-w",
+            "-t",
+            int(PATIENCE),
+            "stop",
+        )
 
     def remove(self) -> None:
         """Stops it and deletes its data."""

@@ -26,7 +26,14 @@ parser.add_argument("--checkpoint", default="false")
 parser.add_argument("--seed", type=int, required=True)
 options = parser.parse_args()
 
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0 if options.mode == "polite" else 143))
+
+def on_term(*_):
+    if options.mode == "saves":
+        time.sleep(5)
+    sys.exit(0 if options.mode == "polite" else 143)
+
+
+signal.signal(signal.SIGTERM, on_term)
 if options.mode == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("deaf", file=sys.stderr, flush=True)

@@ -100,7 +100,7 @@ class TrainConfig:
     # What of the pre-trained encoder learns.
     frozen_layers: int = option(
         0, "so many of the lowest layers, with the embeddings, stay as pre-trained and without dropout; "
-        "all of them: features for the head alone (Howard and Ruder 2018)",
+        "all of them: features for the head alone (Lee et al. 2019)",
         unit="layers", low=0, high=1000,
     )  # fmt: skip
     layer_decay: float = option(

@@ -83,6 +83,11 @@ class Server:
             client.close()
             return
         warm(asked)
+        if has_left(client):  # while this was busy; whoever stands for the run now asks anew
+            client.close()
+            for stream in asked.streams:
+                os.close(stream)
+            return
         own = os.getpid()
         try:
             pid = os.fork()
@@ -152,6 +157,16 @@ def receive(client: socket.socket) -> Asked:
         )  # fmt: skip
         unwanted.pop_all()
     return asked
+
+
+def has_left(client: socket.socket) -> bool:
+    """Whether it has closed its end; after its request it sends nothing."""
+    try:
+        return not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def warm(asked: Asked) -> None:

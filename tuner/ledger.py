@@ -28,7 +28,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 ON_AWS = ("training_job", "tuning_job")
-TRIES_TO_CREATE = 5
+TRIES = 5
 
 
 class Ledger:
@@ -41,7 +41,7 @@ class Ledger:
     @classmethod
     def create(cls, url: str, name: str, direction: Literal["maximize", "minimize"]) -> "Ledger":
         """The ledger at `url` (SQLAlchemy's form), made where there is none."""
-        for attempt in range(TRIES_TO_CREATE):
+        for attempt in range(TRIES):
             try:
                 study = optuna.create_study(
                     storage=PatientStorage(url), study_name=name, direction=direction,
@@ -50,7 +50,7 @@ class Ledger:
                 break
             except Exception as exc:  # each database has errors of its own
                 # Workers that begin at the same moment make the tables at the same moment.
-                if attempt < TRIES_TO_CREATE - 1 and _is_a_race(exc):
+                if attempt < TRIES - 1 and _is_a_race(exc):
                     time.sleep(0.3 * (attempt + 1))
                     continue
                 raise RunFolderError(
@@ -65,12 +65,17 @@ class Ledger:
         path = url.removeprefix("sqlite:///")
         if url.startswith("sqlite:///") and not Path(path).is_file():
             raise RunFolderError(f"there is no ledger at {path}")
-        try:
-            return cls(optuna.load_study(storage=PatientStorage(url), study_name=name))
-        except Exception as exc:
-            raise RunFolderError(
-                f"ledger {masked(url)} cannot be read: {_first_line(exc)}"
-            ) from exc
+        for attempt in range(TRIES):
+            try:
+                return cls(optuna.load_study(storage=PatientStorage(url), study_name=name))
+            except Exception as exc:
+                if attempt < TRIES - 1 and _is_a_race(exc):
+                    time.sleep(0.3 * (attempt + 1))
+                    continue
+                raise RunFolderError(
+                    f"ledger {masked(url)} cannot be read: {_first_line(exc)}"
+                ) from exc
+        raise AssertionError("the last try returns or raises")
 
     @property
     def maximize(self) -> bool:

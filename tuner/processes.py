@@ -200,9 +200,11 @@ class _Log:
 def processes_of(checkpoint_dir: str) -> list[psutil.Process]:
     """The processes of a trial that are still there, of this run of it or of one before."""
     found = []
-    for process in psutil.process_iter():
+    # Not process_iter: it remembers processes, and one whose number is another's now cannot be killed.
+    for number in psutil.pids() if checkpoint_dir else ():
         with suppress(psutil.Error, OSError):
-            if checkpoint_dir and process.environ().get(OF_TRIAL) == checkpoint_dir:
+            process = psutil.Process(number)
+            if process.environ().get(OF_TRIAL) == checkpoint_dir:
                 found.append(process)
     return found
 

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +27,7 @@ SWEEP_FILE = "sweep.json"
 LEFT_ALONE = (SWEEP_FILE, "run.lock", "study.db.turn", "study.db", "storage.url")
 NOT_IN_AN_ADDRESS = "?%{}"
 """SQLAlchemy and Optuna read these as something else"""
+LOOKS_AT_LOCK = 5
 
 
 class RunFolder:
@@ -166,16 +168,23 @@ class RunFolder:
     def lock(self) -> None:
         """Takes the run for this process; RunFolderError names the process that has it."""
         file = (self.path / "run.lock").open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            holder = self.holder()
-            file.close()
-            raise RunFolderError(
-                f"{self.shown} is being run by process {holder}; see it with "
-                f"`tuner status {self.shown}`, end it with `tuner stop {self.shown}`, "
-                "help it with `tuner worker` and the same sweep"
-            ) from exc
+        for attempt in range(LOOKS_AT_LOCK):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as exc:
+                if (
+                    attempt < LOOKS_AT_LOCK - 1
+                ):  # somebody may only look who has it, as `holder` does
+                    time.sleep(0.05)
+                    continue
+                holder = self.holder()
+                file.close()
+                raise RunFolderError(
+                    f"{self.shown} is being run by process {holder}; see it with "
+                    f"`tuner status {self.shown}`, end it with `tuner stop {self.shown}`, "
+                    "help it with `tuner worker` and the same sweep"
+                ) from exc
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -147,7 +147,8 @@ def test_spot_interruption_goes_on_from_the_trials_own_checkpoint(run_on_aws, em
         "first = int(state.read_text()) + 1 if state.exists() else 1\n"
         "for i in range(first, 5):\n"
         "    print(json.dumps({'fraction': i / 4, 'score': rate, 'began_at': first}), flush=True)\n"
-        "    part = own / 'part'; part.write_text(str(i)); part.replace(state); time.sleep(1.0)\n"
+        "    part = own / 'part'; part.write_text(str(i)); part.replace(state); \n"
+        "    time.sleep(60 if (first, i) == (1, 2) else 0)\n"  # held until its machine is taken away
     )
 
     def take_away(job):

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from optuna.trial import TrialState
@@ -10,7 +12,7 @@ from tests import PATIENCE
 from tests.aws.conftest import jobs_once, wait_for
 from tests.conftest import TOY
 from tests.emulator.service import Refused
-from tuner.backends import Outcome
+from tuner.backends import Outcome, sagemaker
 from tuner.errors import TunerError
 from tuner.ledger import Ledger
 
@@ -487,3 +489,17 @@ def test_a_quota_that_is_full_is_waited_for_and_a_stop_meanwhile_is_heard(
     outcome, _ = run_on_aws(budget={"trials": 2, "parallel": 1})
     assert outcome is Outcome.STOPPED
     assert emulator.count("CreateTrainingJob") <= 1
+
+
+def test_a_sleep_of_this_machine_counts_towards_the_hours(monkeypatch):
+    """Three hours followed, then two in which nobody looked and the job ran on."""
+    run, clock = object.__new__(sagemaker._Run), [1e9, 0.0]
+    fake = SimpleNamespace(time=lambda: clock[0], monotonic=lambda: clock[1])
+    monkeypatch.setattr(sagemaker, "time", fake)
+    run.spent_before = run.started = run.counted = 0.0
+    run.followed_until = 1e9
+    begun = datetime.fromtimestamp(1e9, UTC)
+    for awake, asleep in ((3600, 0), (3600, 0), (3600, 0), (10, 7200)):
+        clock[:] = [clock[0] + awake + asleep, clock[1] + awake]
+        run._count_time_alone(begun, None)
+    assert run._elapsed() == 5 * 3600 + 10

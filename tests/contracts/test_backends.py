@@ -54,7 +54,7 @@ aws_when_there_is_time = pytest.mark.parametrize(
 
 @aws_when_there_is_time
 def test_every_trial_is_in_the_ledger_with_its_score_and_curve(run_sweep):
-    outcome, ledger = run_sweep()
+    outcome, ledger = run_sweep(search={"pruner": "none"})
     assert outcome is Outcome.FINISHED
     trials = ledger.read_trials()
     assert len(trials) == 6
@@ -128,7 +128,7 @@ def test_script_that_vanishes_is_a_recorded_failure(run_sweep, tmp_path, monkeyp
 @only_local
 def test_cores_are_divided_and_gpus_assigned_round_robin(run_sweep, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    _, ledger = run_sweep(budget={"trials": 4, "parallel": 2})
+    _, ledger = run_sweep(fixed={"sleep": 0.3}, budget={"trials": 4, "parallel": 2})
     said = [t.user_attrs["evaluations"][0] for t in ledger.read_trials()]
     assert sorted(s["gpu"] for s in said) == ["3", "3", "5", "5"]
     assert {s["threads"] for s in said} == {str(max(1, usable_cores() // 2))}

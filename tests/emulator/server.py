@@ -12,6 +12,7 @@ import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from tests import PATIENCE
 from tests.emulator.service import Refused, Service
 
 REGION = "eu-west-1"
@@ -61,7 +62,7 @@ class Emulator:
         import urllib.request
 
         urllib.request.urlopen(
-            urllib.request.Request(f"{self.url}/moto-api/reset", method="POST"), timeout=30
+            urllib.request.Request(f"{self.url}/moto-api/reset", method="POST"), timeout=PATIENCE
         )
         where = {"LocationConstraint": REGION}
         self.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration=where)

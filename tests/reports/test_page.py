@@ -14,6 +14,7 @@ from optuna.trial import TrialState, create_trial
 from playwright.sync_api import expect
 
 from reports import write_report
+from tests import PATIENCE
 from tests.browser import through
 
 # axe's package reads its script with a loader that Python has deprecated.
@@ -253,6 +254,7 @@ def test_dark_and_print_follow_the_reader(written, opened):
 def test_without_scripts_the_words_the_numbers_and_the_trials_are_there(written, browser):
     study, path = written
     context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     page.goto(path.as_uri())
     assert page.locator("#no-pictures").is_visible()

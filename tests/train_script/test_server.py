@@ -68,6 +68,22 @@ def test_where_no_process_can_be_forked_the_server_and_its_runs_go_on(
         os.fstat(stream)
 
 
+def test_for_a_client_that_left_while_the_server_was_busy_nothing_is_forked(
+    server, monkeypatch, tmp_path
+):
+    """Its tuner begins the trial anew, in the same folder."""
+    stream = os.open(os.devnull, os.O_RDONLY)
+    asked = Asked("train.py", [], {}, str(tmp_path), [stream], 0.0)
+    client = socket.create_connection(server.listener.getsockname())
+    monkeypatch.setattr("train_script.server.receive", lambda _: asked)
+    monkeypatch.setattr("train_script.server.warm", lambda _: client.close())
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("it was"))
+    server._begin(server.listener)
+    assert server.runs == {}
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(stream)
+
+
 def test_help_does_not_end_the_server(tmp_path):
     """argparse's SystemExit is no Exception."""
     warm(Asked("train.py", ["--help"], {}, str(tmp_path), [], 0.0))

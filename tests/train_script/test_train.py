@@ -150,7 +150,7 @@ def start(tiny_bert, folder, **options):
     )  # fmt: skip
 
 
-LONG = {"epochs": 24, "evaluations": 8, "keep": "best", "metric": "eval_loss"}
+LONG = {"epochs": 48, "evaluations": 16, "keep": "best", "metric": "eval_loss"}
 
 
 def numbers(lines):
@@ -171,7 +171,8 @@ def test_killed_run_goes_on_to_the_same_numbers(tiny_bert, tmp_path, capsys, mon
     assert process.returncode == (143 if how == signal.SIGTERM else -9)
     if how == signal.SIGTERM:
         assert "stopped by SIGTERM after step" in message.splitlines()[-1]
-    assert (tmp_path / "cut" / "checkpoint" / "state.safetensors").exists()
+    # One of two: the kill may fall between the renames.
+    assert list((tmp_path / "cut" / "checkpoint").glob("state*.safetensors"))
     for variable, place in folders(tmp_path / "cut").items():
         monkeypatch.setenv(variable, place)
     assert main(words(tiny_bert, **LONG)) == 0

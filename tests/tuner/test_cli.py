@@ -227,8 +227,11 @@ def test_killed_orchestrator_takes_its_trials_with_it(write_sweep):
     )  # fmt: skip
     while "trial   1 started" not in process.stdout.readline():
         pass
-    time.sleep(0.5)  # until the scripts themselves have begun
     children = psutil.Process(process.pid).children()
+    until = time.monotonic() + PATIENCE  # until the scripts themselves have begun
+    while any(child.cmdline()[:1] != [sys.executable] for child in children):
+        assert time.monotonic() < until
+        time.sleep(0.05)
     process.kill()
     process.communicate()
     gone, alive = psutil.wait_procs(children, timeout=60)  # of their own: 600 s
@@ -373,7 +376,7 @@ def test_a_window_that_is_closed_lets_the_trials_save(write_sweep, tmp_path, sen
     """The terminal is gone before the signal comes; where none comes (disown), the sweep runs on."""
     import pty
 
-    path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 3})
+    path = write_sweep(fixed={"sleep": 3.0 if sends else 0.5}, budget={"trials": 3})
     main, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "tuner.cli", "run", str(path)], stdout=terminal, stderr=terminal,

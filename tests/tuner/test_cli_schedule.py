@@ -143,7 +143,7 @@ def test_a_slot_that_a_person_stopped_waits_for_a_person(weekly, tuner, tmp_path
 def test_a_server_runs_what_is_due_and_the_next_one_goes_on_with_it(weekly, tuner, tmp_path):
     """Ended in the middle of a slot by SIGTERM, which the slot's sweep survives in its checkpoint."""
     path = weekly(
-        fixed={"sleep": 1.5, "checkpoint": True}, budget={"trials": 2, "parallel": 1},
+        fixed={"sleep": 0.8, "checkpoint": True, "evaluations": 10}, budget={"trials": 2, "parallel": 1},
         confirm={"top": 0}, schedule={"cron": "* * * * *"},
     )  # fmt: skip
     book = Book(f"sqlite:///{tmp_path}/runs/weekly-slots/slots.db", "weekly")
@@ -160,7 +160,7 @@ def test_a_server_runs_what_is_due_and_the_next_one_goes_on_with_it(weekly, tune
         )  # fmt: skip
 
     server, said = serve(), ""
-    while "trial   0     25%" not in said:
+    while "trial   0     10%" not in said:
         line = server.stdout.readline()
         assert line, said
         said += line

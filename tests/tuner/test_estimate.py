@@ -50,6 +50,8 @@ def test_a_second_run_like_the_first_is_told_how_long_it_takes(write_sweep, tmp_
     second = tuner("run", again)
     assert "it will take" in second.stdout
     assert "beforehand the estimate was" in second.stdout
+    told = Ledger.load("sqlite:///runs/again/study.db").study.user_attrs["estimate"]
+    assert told["planned"] == 6, "of a larger budget another one is made"
     other = write_sweep(name="other", fixed={"sleep": 0.05}, budget={"trials": 6, "parallel": 2})
     assert "no other run here is like this one" in tuner("plan", other).stdout
 

@@ -144,7 +144,7 @@ def test_a_run_folder_that_is_deleted_ends_the_sweep_with_a_sentence(write_sweep
     path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 50, "parallel": 1})
     process = start(path, tmp_path / "run")
     until(process, "25%")
-    shutil.rmtree(tmp_path / "run")
+    shutil.rmtree((tmp_path / "run").rename(tmp_path / "gone"))  # it is written to meanwhile
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "is lost to this process" in said
@@ -243,11 +243,15 @@ def test_a_trial_killed_from_outside_goes_on_twice_and_then_has_failed(sweep_of)
 
 
 def test_a_child_in_a_session_of_its_own_does_not_outlive_its_trial(sweep_of):
+    before = {*psutil.pids()}
     _, ledger = sweep_of(fixed={"mode": "daemon"}, budget={"trials": 1})
     (trial,) = ledger.read_trials()
     assert trial.state == TrialState.COMPLETE
     deadline = time.monotonic() + 60  # of its own it ends in 601 s
-    while [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "601"]]:
+    while [
+        p for p in psutil.process_iter(["cmdline"])
+        if p.pid not in before and p.info["cmdline"] == ["sleep", "601"]
+    ]:  # fmt: skip
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -361,11 +365,24 @@ def test_nobody_else_can_read_the_trials(sweep_of, tmp_path):
         assert stat.S_IMODE((tmp_path / folder).stat().st_mode) == 0o700
 
 
+def test_a_trial_that_saves_in_silence_is_not_taken_to_hang(write_sweep, tmp_path):
+    """For longer than a script may be silent while it trains."""
+    fixed = {"sleep": 0.3, "evaluations": 20, "mode": "saves"}
+    path = write_sweep(fixed=fixed, budget={"trials": 1, "silent_minutes": 0.05})
+    process = start(path, tmp_path / "run")
+    until(process, "5%")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    (trial,) = Ledger.load(f"sqlite:///{tmp_path}/run/study.db").in_flight()
+    assert "failure" not in trial.user_attrs
+
+
 def test_what_a_ledger_says_to_run_is_not_run(write_sweep, tmp_path, tuner):
     """Somebody with access to the database changes the arguments of a trial that is to go on."""
-    path = write_sweep(fixed={"sleep": 0.5}, budget={"trials": 1})
+    path = write_sweep(fixed={"sleep": 0.25, "evaluations": 20}, budget={"trials": 1})
     process = start(path, tmp_path / "run")
-    until(process, "25%")
+    until(process, "5%")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE)
     ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")

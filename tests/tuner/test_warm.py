@@ -131,6 +131,7 @@ def test_without_its_server_a_trial_saves_and_is_taken_for_killed(begin, server,
     trial = begin(0, *LONG)
     until_evaluated(begin)
     here = processes_of(str(tmp_path / "trial0/checkpoint"))
+    before = server.starts
     server.process.kill()
     status, _ = ended(begin)
     assert status == -signal.SIGKILL
@@ -140,11 +141,11 @@ def test_without_its_server_a_trial_saves_and_is_taken_for_killed(begin, server,
     event = begin.events.get(timeout=PATIENCE)
     assert json.loads(event.line)["fraction"] == 1 / 40
     until = time.monotonic() + PATIENCE
-    while not any("goes on from step" in line for line in again.stderr_tail):
+    while not any("goes on from step" in line for line in list(again.stderr_tail)):
         assert time.monotonic() < until
         assert again.is_running
         time.sleep(0.05)
-    assert server.starts == 1
+    assert server.starts == before + 1
 
 
 def test_where_no_server_stays_alive_trials_start_by_themselves(tmp_path):

@@ -151,7 +151,7 @@ class _LocalRun:
         self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
         self.started = time.monotonic()
         self.noted = self.looked = self.started
-        self.others = Others()
+        self.others, self.told_to_stop = Others(), False
         patience = ledger.patience
         patience.say, patience.stop = view.say, lambda: self._must_end() is not None
         self.turn = Turn(folder.ledger_url(), self.sweep.name, patience)
@@ -246,7 +246,7 @@ class _LocalRun:
 
     def _must_end(self) -> tuple[str, Outcome] | None:
         """Why nothing more may be started and what runs has to save, None while it may go on."""
-        if self.asked.times:
+        if self.asked.times or self.told_to_stop:
             return "the sweep was stopped", Outcome.STOPPED
         for cap in self._caps():
             if cap.seconds_left <= cap.reserve:
@@ -257,9 +257,8 @@ class _LocalRun:
         """Now and then: that we are at work, and the hours, so that a killed sweep does not get them back."""
         if self.workers.beat():
             self.others = self.workers.others()
-            # In this order: a signal may come while the database is asked.
-            if self.workers.stop_asked() and not self.asked.times:
-                self.asked.times = 1
+            # Not counted as a signal: `tuner stop` sends one as well, and a second one kills.
+            self.told_to_stop = self.told_to_stop or self.workers.stop_asked()
             for running in self.running.values():
                 if self.ledger.owner(running.trial) != self.workers.me:
                     running.lost = True
