@@ -23,7 +23,7 @@ from train_script.pretrained import COUNTS_FROM_TWO, PACKED
 GROUP = 8
 """Sequences of about one length share one attention product; those of a group are padded to the longest"""
 ROWS, POSITIONS = 32, 8
-"""Of these N and T are multiples: oneDNN makes a kernel for each new shape, which took a fifth of a step
+"""Of these N and T are multiples: oneDNN makes a kernel for each new shape, which took a seventh of a step
 where each batch had its own"""
 
 

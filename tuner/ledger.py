@@ -41,21 +41,9 @@ class Ledger:
     @classmethod
     def create(cls, url: str, name: str, direction: Literal["maximize", "minimize"]) -> "Ledger":
         """The ledger at `url` (SQLAlchemy's form), made where there is none."""
-        for attempt in range(TRIES):
-            try:
-                study = optuna.create_study(
-                    storage=PatientStorage(url), study_name=name, direction=direction,
-                    load_if_exists=True,
-                )  # fmt: skip
-                break
-            except Exception as exc:  # each database has errors of its own
-                # Workers that begin at the same moment make the tables at the same moment.
-                if attempt < TRIES - 1 and _is_a_race(exc):
-                    time.sleep(0.3 * (attempt + 1))
-                    continue
-                raise RunFolderError(
-                    f"ledger {masked(url)} cannot be opened: {_first_line(exc)}"
-                ) from exc
+        study = _opened(url, "opened", lambda: optuna.create_study(
+            storage=PatientStorage(url), study_name=name, direction=direction, load_if_exists=True,
+        ))  # fmt: skip
         study.set_user_attr("schema", SCHEMA)
         return cls(study)
 
@@ -65,17 +53,11 @@ class Ledger:
         path = url.removeprefix("sqlite:///")
         if url.startswith("sqlite:///") and not Path(path).is_file():
             raise RunFolderError(f"there is no ledger at {path}")
-        for attempt in range(TRIES):
-            try:
-                return cls(optuna.load_study(storage=PatientStorage(url), study_name=name))
-            except Exception as exc:
-                if attempt < TRIES - 1 and _is_a_race(exc):
-                    time.sleep(0.3 * (attempt + 1))
-                    continue
-                raise RunFolderError(
-                    f"ledger {masked(url)} cannot be read: {_first_line(exc)}"
-                ) from exc
-        raise AssertionError("the last try returns or raises")
+        return cls(
+            _opened(
+                url, "read", lambda: optuna.load_study(storage=PatientStorage(url), study_name=name)
+            )
+        )
 
     @property
     def maximize(self) -> bool:
@@ -277,8 +259,22 @@ def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return list(kept.values())
 
 
+def _opened(url: str, how: str, call: Callable[[], optuna.Study]) -> optuna.Study:
+    """The study that `call` gives; tried again where other processes make or hold the same tables."""
+    for attempt in range(1, TRIES + 1):
+        try:
+            return call()
+        except Exception as exc:  # each database has errors of its own
+            if attempt == TRIES or not _is_a_race(exc):
+                raise RunFolderError(
+                    f"ledger {masked(url)} cannot be {how}: {_first_line(exc)}"
+                ) from exc
+        time.sleep(0.3 * attempt)
+    raise AssertionError("the last try returns or raises")
+
+
 def _is_a_race(exc: BaseException) -> bool:
-    """Whether another process was faster at making the same table, row or study."""
+    """Whether another process was faster at making the same table, row or study, or holds it."""
     words = f"{exc} {exc.__cause__ or ''}".lower()
     return any(sign in words for sign in ("already exists", "unique", "locked", "duplicate"))
 

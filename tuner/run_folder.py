@@ -168,23 +168,15 @@ class RunFolder:
     def lock(self) -> None:
         """Takes the run for this process; RunFolderError names the process that has it."""
         file = (self.path / "run.lock").open("a+")
-        for attempt in range(LOOKS_AT_LOCK):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as exc:
-                if (
-                    attempt < LOOKS_AT_LOCK - 1
-                ):  # somebody may only look who has it, as `holder` does
-                    time.sleep(0.05)
-                    continue
-                holder = self.holder()
-                file.close()
-                raise RunFolderError(
-                    f"{self.shown} is being run by process {holder}; see it with "
-                    f"`tuner status {self.shown}`, end it with `tuner stop {self.shown}`, "
-                    "help it with `tuner worker` and the same sweep"
-                ) from exc
+        # Not at the first refusal: who only looks who has it (`holder`) has it for a moment.
+        if not any(_taken(file) for _ in range(LOOKS_AT_LOCK)):
+            holder = self.holder()
+            file.close()
+            raise RunFolderError(
+                f"{self.shown} is being run by process {holder}; see it with "
+                f"`tuner status {self.shown}`, end it with `tuner stop {self.shown}`, "
+                "help it with `tuner worker` and the same sweep"
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -207,6 +199,16 @@ class RunFolder:
             except BlockingIOError:
                 return int(file.read() or 0) or None
         return None
+
+
+def _taken(file: IO[str]) -> bool:
+    """Whether the lock is ours now; waits a moment where it is not."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(0.05)
+        return False
+    return True
 
 
 def write_private(path: Path, text: str) -> None:

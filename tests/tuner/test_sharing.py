@@ -193,7 +193,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for more in ({"MALLOC_MMAP_MAX_": "65536"}, KEEPS_MEMORY)
     ]  # fmt: skip
     if faults[0] < 1000:
-        pytest.skip("this system's allocator is not glibc's")
+        pytest.skip("no page goes back here anyway: not glibc, or huge pages everywhere")
     assert faults[1] < faults[0] / 3
 
 

@@ -379,10 +379,8 @@ class _LocalRun:
 
     def _kill_if_hung(self, running: _Running) -> None:
         most = self.sweep.budget.silent_minutes
-        if (
-            running.process.stop_asked_at is not None
-        ):  # it saves, for which it has a time of its own
-            return
+        if running.process.stop_asked_at is not None:
+            return  # it saves, for which it has a time of its own
         if most and not running.hung and time.monotonic() - running.process.spoke_at > 60 * most:
             running.hung = (
                 f"it printed nothing for {most:g} min (budget.silent_minutes) and was killed"
