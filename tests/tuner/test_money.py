@@ -13,13 +13,13 @@ from tests.conftest import ROOT
 from tuner.backends import Outcome
 from tuner.backends import local as local_backend
 from tuner.backends.local import LocalBackend
-from tuner.errors import SweepError
+from tuner.errors import SweepError, SweepFailed
 from tuner.ledger import Ledger
 from tuner.prices import user_prices
 from tuner.progress import PlainView
 from tuner.run_folder import RunFolder
 from tuner.sweep import load_sweep
-from tuner.workers import Workers
+from tuner.workers import Workers, workers_of
 
 DEAR = 3600.0  # a dollar a second
 
@@ -60,6 +60,38 @@ def test_a_sweep_overspends_by_less_than_a_poll_interval(seed, write_sweep, tmp_
     # What is beyond the interval is the writing down of two ends on a busy machine.
     assert spent - usd < local_backend.POLL_SECONDS + 5
     assert spent > 0.5 * usd
+
+
+def test_what_was_chosen_while_the_money_ran_out_is_not_started(write_sweep, tmp_path, monkeypatch):
+    """A sampler may think for seconds; what it chose is kept for a run with more money."""
+    choose = local_backend.Making.next
+
+    def slowly(self, propose, ours):
+        begun = choose(self, propose, ours)
+        if begun is not None and begun.trial.number == 1:
+            time.sleep(3.0)
+        return begun
+
+    monkeypatch.setattr(local_backend.Making, "next", slowly)
+    outcome, ledger = spend(
+        write_sweep, tmp_path / "run", 3.0, fixed={"sleep": 60.0}, budget={"trials": 9, "parallel": 2}
+    )  # fmt: skip
+    assert outcome is Outcome.OUT_OF_MONEY
+    assert not (tmp_path / "run" / "trials" / "0001").exists()
+    assert [t.state.name for t in ledger.read_trials()] == ["WAITING", "WAITING"]
+
+
+def test_a_sweep_that_gives_up_has_counted_what_it_took(write_sweep, tmp_path):
+    with pytest.raises(SweepFailed, match="5 trials failed"):
+        spend(
+            write_sweep, tmp_path / "run", 1000.0, fixed={"mode": "fails"},
+            budget={"trials": 9, "parallel": 1},
+        )  # fmt: skip
+    ledger = Ledger.load(f"sqlite:///{tmp_path}/run/study.db")
+    assert ledger.study.user_attrs["elapsed_seconds"] >= sum(
+        t.user_attrs["wall_seconds"] for t in ledger.read_trials()
+    )
+    assert not workers_of(ledger)
 
 
 def test_what_was_spent_counts_in_the_next_run(write_sweep, tmp_path):

@@ -182,8 +182,7 @@ class _LocalRun:
                 outcome = self._phase("confirm", self.points.next_confirm)
             self._end_all()
             self._remove_models()
-            self.ledger.set("elapsed_seconds", self._elapsed())
-            self.workers.leave()
+            self._leave()
             return outcome
         except LedgerLost:
             self._abandon_all()
@@ -191,11 +190,17 @@ class _LocalRun:
         except BaseException:  # Ctrl-C among them: no trial outlives us; raised again
             try:
                 self._end_all()
+                self._leave()
             except BaseException:  # noqa: BLE001 (the first error is the one that is raised)
                 self._abandon_all()
             raise
         finally:
             self.launcher.close()
+
+    def _leave(self) -> None:
+        """Says what this call took, and that this process is done."""
+        self.ledger.set("elapsed_seconds", self._elapsed())
+        self.workers.leave()
 
     def _settle_at_once(self) -> None:
         """With `parallel: auto`, measures how many trials at once this machine takes best, and says so."""
@@ -307,6 +312,9 @@ class _LocalRun:
             if begun is None:
                 self.none_left = True
                 self.look_at = time.monotonic() + LOOK_AGAIN_SECONDS
+                return
+            if self._must_end():  # a sampler may think for seconds
+                self.ledger.release(begun.trial)
                 return
             self._begin(begun)
 
