@@ -154,7 +154,7 @@ class Fit:
             if self.progress.loss_scale is not None:
                 self.scaler.load_state_dict(self.scaler.state_dict() | self.progress.loss_scale)
             if self.ranks.is_first:
-                say(f"goes on from step {self.progress.step} of {self.total_steps} ({self.folder})")
+                say(f"resumes from step {self.progress.step} of {self.total_steps} ({self.folder})")
             # Who reads may have missed a line when this run was cut off; AWS keeps all of them, and counts.
             if self.ranks.is_first and "TRAINING_JOB_NAME" not in os.environ:
                 for record in self.progress.evaluations:

@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Hyperparameter sweeps for fine-tuned transformers, and a report on each.\n\n"
     "A sweep is a YAML file (see sweeps/). `tuner run` runs it and writes runs/NAME/report.html; "
-    "the same command again goes on where it stopped.",
+    "the same command again resumes where it stopped.",
 )
 
 
@@ -126,9 +126,9 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Run a sweep, or go on with it, and write its report.
+    """Run a sweep, or resume it, and write its report.
 
-    Ctrl-C lets running trials save and ends; the same command goes on. A second
+    Ctrl-C lets running trials save and ends; the same command resumes. A second
     Ctrl-C kills them. On SageMaker Ctrl-C only stops watching;
     `tuner stop` ends the jobs.
 
@@ -245,7 +245,7 @@ def status(run: Run) -> None:
 
 @app.command()
 def stop(run: Run) -> None:
-    """End a running sweep, here or on AWS: its trials save first; `tuner run` goes on later."""
+    """End a running sweep, here or on AWS: its trials save first; `tuner run` resumes it later."""
     from tuner.backends import BACKENDS
     from tuner.run_folder import find_run
 

@@ -77,7 +77,9 @@ def remove_schedule(loaded: "LoadedSweep") -> None:
 
     aws, name = connect(loaded.sweep.sagemaker.region), events.name_of(loaded)
     was = events.remove(aws, name)
-    print(f"schedule {name} {'removed' if was else 'was not there'}; tuning jobs that run go on")
+    print(
+        f"schedule {name} {'removed' if was else 'was not there'}; tuning jobs that run are left running"
+    )
 
 
 def show_policies(loaded: "LoadedSweep", dead_letters: str) -> None:

@@ -85,9 +85,9 @@ def work(
         if others := at_work_here(ledger):
             view.say(f"beside process {', '.join(map(str, others.values()))}")
         elif open_ := len(ledger.in_flight()) + len(ledger.interrupted()):
-            view.say(f"goes on after {done} trials; {open_} were cut off and go on now")
+            view.say(f"resumes after {done} trials; {open_} were cut off and continue now")
         elif done:
-            view.say(f"goes on after {done} trials")
+            view.say(f"resumes after {done} trials")
         backend = BACKENDS[loaded.sweep.backend](loaded, _nothing_to_gain)
         outcome = backend.run(ledger, folder, view)
     except LedgerLost:  # without it there is nothing to report on
@@ -102,12 +102,14 @@ def work(
     if outcome is Outcome.FINISHED and (compared := compared_with_truth(ledger)):
         print(compared)
     if outcome is Outcome.STOPPED:
-        print(f"{outcome.value}; `{program()} {again}` goes on")
+        print(f"{outcome.value}; `{program()} {again}` resumes it")
     if outcome is Outcome.DETACHED:
         follows = f"`{program()} {again}` follows them again"
         print(f"{outcome.value}; {follows}, `{program()} stop {folder.shown}` ends them")
     if outcome in (Outcome.OUT_OF_HOURS, Outcome.OUT_OF_MONEY):
-        print(outcome.value + ("" if is_slot else "; with a larger one the same command goes on"))
+        print(
+            outcome.value + ("" if is_slot else "; with a larger one the same command resumes it")
+        )
     print_best(ledger, folder)
     print(f"report: {folder.shown / 'report.html'}")
     if outcome in (Outcome.STOPPED, Outcome.DETACHED):

@@ -42,7 +42,7 @@ def run(folder: Folder) -> None:
 
     Each slot runs as a `tuner schedule once` of its own; one at a time on this
     machine. Files may be added and changed meanwhile. Sweeps that run when this
-    ends save, and the next server goes on.
+    ends save, and the next server resumes it.
 
     Example:
       tuner schedule run sweeps/
@@ -115,7 +115,7 @@ def aws(
     ] = False,
     show: Annotated[bool, typer.Option("--show", help="Show the schedule as AWS has it.")] = False,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Remove the schedule; jobs that run go on.")
+        bool, typer.Option("--remove", help="Remove the schedule; jobs that run are left running.")
     ] = False,
 ) -> None:
     """Have AWS itself start the sweep: an EventBridge schedule whose payload is the tuning job's request.
@@ -171,13 +171,13 @@ def once(
     """Run one slot, as your own cron or CI would: the sweep on today's data, compared with the last.
 
     Writes runs/NAME-slots/SLOT/ (a run folder, with summary.json) and a page over
-    all slots. A slot that is done is not run again; one that was cut off goes on.
+    all slots. A slot that is done is not run again; one that was cut off is resumed.
     Without a `schedule:` each call is a slot of its own, one a minute at most.
 
     Exit status: 0 nothing has visibly changed, it cannot be told, or it is the
     first slot; 10 something has; 1 it failed; 2 bad input; 130, 143 or 129 stopped
     (by Ctrl-C, SIGTERM or `tuner stop`, a closed terminal), and the same command
-    goes on. A slot that was done gives its own again; one that another process
+    resumes it. A slot that was done gives its own again; one that another process
     runs, or that was left out, gives 0 with a line that says so.
 
     Example:
@@ -209,8 +209,8 @@ def once(
             book.end(moment, FAILED, datetime.now(UTC), said)
             tell_of(loaded.sweep.name, loaded.sweep.schedule, moment, said)
         elif exc.exit_code == 128 + signal.SIGINT or _stops_of(loaded, moment) > stops:
-            # By a person, who says when it goes on; else whoever serves it next goes on.
-            book.end(moment, FAILED, datetime.now(UTC), {"why": "stopped; `once` goes on with it"})
+            # By a person, who says when it is resumed; else whoever serves it next resumes it.
+            book.end(moment, FAILED, datetime.now(UTC), {"why": "stopped; `once` resumes it"})
         raise
     except Exception as exc:  # also one that nobody foresaw: it would come again at every try
         said = {"error": str(exc) or type(exc).__name__}
@@ -403,8 +403,8 @@ def _outcome_of(entry: "Entry", now: datetime) -> str:
     if not entry.is_orphan(now):
         return _outcome(entry.state, entry.said)
     if entry.beginnings >= MOST_BEGINNINGS:
-        return "cut off again and again; `tuner schedule once` goes on with it"
-    return "cut off; whoever serves it goes on"
+        return "cut off again and again; `tuner schedule once` resumes it"
+    return "cut off; whoever serves it resumes it"
 
 
 def _outcome(state: str, said: Any) -> str:

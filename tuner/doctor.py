@@ -90,7 +90,7 @@ def _whole_file(folder: RunFolder) -> Iterator[Finding]:
 def _trials(folder: RunFolder, ledger: Ledger, here: dict[str, int]) -> Iterator[Finding]:
     """Trials in flight: whose, with which checkpoint, and what runs without anybody."""
     elsewhere = {n for n, record in workers_of(ledger).items() if not is_here(record)}
-    goes_on = f"`tuner run` with the sweep goes on with {{}} ({folder.shown})"
+    resumes = f"`tuner run` with the sweep resumes {{}} ({folder.shown})"
     for t in ledger.in_flight():
         if "training_job" in t.user_attrs:
             yield Finding(OK, f"trial {t.number} is job {t.user_attrs['training_job']} on AWS")
@@ -105,7 +105,7 @@ def _trials(folder: RunFolder, ledger: Ledger, here: dict[str, int]) -> Iterator
             kept = (
                 "its checkpoint" if _has_files(checkpoint) else "no checkpoint here: it begins anew"
             )
-            yield Finding(NOTE, f"trial {t.number} was cut off ({kept}); {goes_on.format('it')}")
+            yield Finding(NOTE, f"trial {t.number} was cut off ({kept}); {resumes.format('it')}")
     running = {t.number for t in ledger.in_flight() if t.user_attrs.get("worker") in here}
     for place in sorted((folder.path / "trials").glob("[0-9]*")):
         if not place.name.isdigit() or int(place.name) in running:
@@ -146,12 +146,12 @@ def _script(ledger: Ledger) -> Iterator[Finding]:
     if "code_sha256" not in attributes:
         return
     if not script.is_file():
-        yield Finding(FAULT, f"the script {script} is gone; restore it to go on")
+        yield Finding(FAULT, f"the script {script} is gone; restore it to resume")
     elif code_hash(script) != attributes["code_sha256"]:
         yield Finding(
             FAULT,
             f"{script} (or a file of its package) has changed since the first trial: the sweep "
-            "cannot go on here; restore it, or choose another folder with --out",
+            "cannot be resumed here; restore it, or choose another folder with --out",
         )
     else:
         yield Finding(OK, "the script is what the trials ran")

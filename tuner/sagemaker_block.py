@@ -65,7 +65,7 @@ class SageMakerBlock(Block):
     warm_start: WarmStart | None = None
     """Earlier tuning jobs to learn from"""
     spot: bool = False
-    """Spare capacity at a discount; interrupted trials go on from their checkpoints"""
+    """Spare capacity at a discount; interrupted trials resume from their checkpoints"""
     max_hours: Annotated[float, Field(gt=0, le=672)] = 6
     """A hard cap on each training job"""
     max_wait_hours: Annotated[float, Field(gt=0, le=672)] | None = None

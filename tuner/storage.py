@@ -78,7 +78,7 @@ class Patience:
                 if lost is not None:
                     raise LedgerLost(
                         f"the ledger {name} is lost to this process: {lost}. "
-                        "Nothing that it holds is lost; the same command goes on"
+                        "Nothing that it holds is lost; the same command resumes the sweep"
                     ) from exc
                 if not self.waits:
                     raise LedgerAway(f"the ledger {name} does not answer: {words}") from exc

@@ -76,7 +76,7 @@ class Budget(Block):
     parallel: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Trials at once; the cores are divided between them. `auto` measures at the start what is fastest here, and is 1 on SageMaker"""
     hours: Annotated[float, Field(gt=0)] | None = None
-    """A hard cap on the time on the clock; trials in flight are stopped and can go on later"""
+    """A hard cap on the time on the clock; trials in flight are stopped and can be resumed later"""
     usd: Annotated[float, Field(gt=0)] | None = None
     """A hard cap on the money, what is in flight included; needs prices"""
     stop_early: bool = False

@@ -100,7 +100,7 @@ def test_ctrl_c_leaves_the_job_and_stop_ends_it_and_run_goes_on(
     process.send_signal(2)
     said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
-    assert "go on in AWS and cost money" in said
+    assert "keep running in AWS and cost money" in said
     (job,) = emulator.service.tuning.values()
     assert job.status == "InProgress"
     stopped = tuner("stop", tmp_path / "run")

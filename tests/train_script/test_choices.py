@@ -430,7 +430,7 @@ def test_a_run_that_is_cut_off_goes_on_with_its_average_its_best_and_its_texts(
         cut.run()
     capsys.readouterr()
     again, end, _, err = trained(**options)
-    assert "goes on from step 5 of 9" in err
+    assert "resumes from step 5 of 9" in err
     assert again == whole
     untimed = [{k: v for k, v in r.items() if "second" not in k} for r in (end, last)]
     assert untimed[0] == untimed[1]

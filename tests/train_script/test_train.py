@@ -177,7 +177,7 @@ def test_killed_run_goes_on_to_the_same_numbers(tiny_bert, tmp_path, capsys, mon
         monkeypatch.setenv(variable, place)
     assert main(words(tiny_bert, **LONG)) == 0
     out, err = capsys.readouterr()
-    assert "goes on from step" in err
+    assert "resumes from step" in err
     done = {r["step"]: r for r in numbers(records("".join(lines) + rest))}
     done |= {r["step"]: r for r in numbers(records(out))[:-1]}
     assert [done[step] for step in sorted(done)] == numbers(expected)[:-1]
@@ -196,7 +196,7 @@ def test_checkpoint_cut_in_half_falls_back_to_the_one_before(tiny_bert, tmp_path
     latest = tmp_path / "checkpoint" / "state.safetensors"
     latest.write_bytes(latest.read_bytes()[: latest.stat().st_size // 2])
     assert main(words(tiny_bert, **LONG, checkpoint_dir=tmp_path / "checkpoint")) == 0
-    assert "goes on from step" in capsys.readouterr().err
+    assert "resumes from step" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -206,7 +206,7 @@ def test_checkpoint_of_another_configuration_is_not_used(tiny_bert, tmp_path):
     process.terminate()
     process.communicate(timeout=PATIENCE)
     _, err = start(tiny_bert, tmp_path, **(LONG | {"epochs": 2})).communicate(timeout=PATIENCE)
-    assert "goes on" not in err
+    assert "resumes" not in err
 
 
 @pytest.mark.slow
@@ -230,10 +230,10 @@ def test_checkpoint_of_other_data_is_not_used(tiny_bert, tmp_path):
         shutil.rmtree(checkpoint, ignore_errors=True)
         shutil.copytree(tmp_path / "kept", checkpoint)
         again = start(tiny_bert, tmp_path, **options)
-        said = next(line for line in again.stderr if "training," in line or "goes on" in line)
+        said = next(line for line in again.stderr if "training," in line or "resumes" in line)
         again.kill()
         again.communicate()
-        return "goes on" in said
+        return "resumes" in said
 
     assert goes_on()
     data("y.csv", "blamed")

@@ -210,7 +210,7 @@ def test_killed_orchestrator_loses_no_finished_trial(tuner, write_sweep, tmp_pat
     first.send_signal(signal.SIGKILL)
     first.communicate()
     done = tuner("run", path)
-    assert "goes on after 2 trials" in done.stdout
+    assert "resumes after 2 trials" in done.stdout
     result = json.loads((tmp_path / "runs/toy/report.json").read_text())
     trials = result["sections"]["trials"]["trials"]
     assert sum(t["status"] == "finished" for t in trials) == 5

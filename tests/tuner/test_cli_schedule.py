@@ -96,7 +96,7 @@ def test_a_slot_that_fails_is_written_down_and_can_be_run_again(weekly, tuner, t
     assert "failed: 5 trials failed" in tuner("schedule", "list", tmp_path).stdout
     again = tuner("schedule", "once", path, "--slot", SLOTS[0])
     assert again.returncode == 1
-    assert "goes on after" in again.stdout
+    assert "resumes after" in again.stdout
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_a_slot_that_a_person_stopped_waits_for_a_person(weekly, tuner, tmp_path
     assert tuner("stop", tmp_path / "runs/weekly-slots" / SLOTS[0]).returncode == 0
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
-    assert "failed: stopped; `once` goes on with it" in tuner("schedule", "list", tmp_path).stdout
+    assert "failed: stopped; `once` resumes it" in tuner("schedule", "list", tmp_path).stdout
     again = tuner("schedule", "once", path, "--slot", SLOTS[0])
     assert again.returncode == 0, again.stderr
     other = tuner(

@@ -114,7 +114,7 @@ def test_a_killed_sweep_is_told_with_what_would_go_on(write_sweep, tmp_path, tun
     process.communicate(timeout=PATIENCE)
     (trial,) = Ledger.load(f"sqlite:///{tmp_path}/run/study.db").read_trials()
     said = doctor(tmp_path / "run")
-    assert "trial 0 was cut off (its checkpoint); `tuner run` with the sweep goes on" in said.stdout
+    assert "trial 0 was cut off (its checkpoint); `tuner run` with the sweep resumes" in said.stdout
     assert trial.state == TrialState.RUNNING
 
 

@@ -141,7 +141,7 @@ def test_without_its_server_a_trial_saves_and_is_taken_for_killed(begin, server,
     event = begin.events.get(timeout=PATIENCE)
     assert json.loads(event.line)["fraction"] == 1 / 40
     until = time.monotonic() + PATIENCE
-    while not any("goes on from step" in line for line in list(again.stderr_tail)):
+    while not any("resumes from step" in line for line in list(again.stderr_tail)):
         assert time.monotonic() < until
         assert again.is_running
         time.sleep(0.05)

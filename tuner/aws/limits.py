@@ -257,7 +257,7 @@ def _hyperband_problems(loaded: LoadedSweep, early_stopping: bool) -> Iterator[s
         yield "sagemaker.early_stopping must be off with Hyperband, which stops jobs itself"
     if (sweep.sagemaker.spot or sweep.sagemaker.retries) and not loaded.uses_own_script:
         yield (
-            "sagemaker.spot and sagemaker.retries do not go with Hyperband: a script that goes on says its "
+            "sagemaker.spot and sagemaker.retries do not go with Hyperband: a script that resumes says its "
             "evaluations again, and AMT would count them twice"
         )
     epochs = sweep.fixed.get("epochs")

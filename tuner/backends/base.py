@@ -21,7 +21,7 @@ class Outcome(Enum):
     OUT_OF_HOURS = "stopped: budget.hours is used up"
     OUT_OF_MONEY = "stopped: budget.usd is used up"
     STOPPED = "stopped"
-    DETACHED = "no longer followed; its jobs go on in AWS and cost money"
+    DETACHED = "no longer followed; its jobs keep running in AWS and cost money"
 
 
 class Backend(Protocol):
@@ -37,7 +37,7 @@ class Backend(Protocol):
         ...
 
     def run(self, ledger: Ledger, folder: RunFolder, view: View) -> Outcome:
-        """Runs what the ledger still lacks; run again, it goes on. SweepFailed: no trial worked."""
+        """Runs what the ledger still lacks; run again, it resumes. SweepFailed: no trial worked."""
         ...
 
     @staticmethod

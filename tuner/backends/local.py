@@ -506,7 +506,7 @@ class _LocalRun:
         number = running.process.number
         self.view.say(
             f"trial {number} was killed from outside (often the system's answer to memory running "
-            f"out); it goes on from its checkpoint, time {kills} of {MOST_KILLS}"
+            f"out); it resumes from its checkpoint, time {kills} of {MOST_KILLS}"
         )
         steps = frozenset(running.reported)
         again = replace(running.begun, seconds_before=running.wall_seconds, reported=steps)

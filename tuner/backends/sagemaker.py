@@ -268,7 +268,7 @@ class _Run:
                 return True
             if last and self.is_grid:
                 raise TunerError(
-                    f"the grid of tuning job {last['name']} was stopped, and AMT cannot go on with "
+                    f"the grid of tuning job {last['name']} was stopped, and AMT cannot resume "
                     "one; choose another folder with --out"
                 )
             if not self._follow(self._launch(missing)):
