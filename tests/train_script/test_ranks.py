@@ -152,3 +152,18 @@ def test_batch_smaller_than_the_number_of_processes_is_no_error(tiny_bert, tmp_p
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     lines = train(tiny_bert, tmp_path, "--train_limit", "33", launcher=torchrun)
     assert lines[-1]["final"]
+
+
+@pytest.mark.slow
+def test_several_processes_stop_early_where_one_would(tiny_bert, tmp_path):
+    """The first alone evaluates, and all end at its word: with a rate of next to nothing nothing gets better."""
+    words = (
+        "--learning_rate", "1e-12", "--warmup_ratio", "0", "--evaluations", "6", "--epochs", "3",
+        "--early_stopping", "2", "--keep", "best", "--dropout", "0", "--metric", "eval_accuracy",
+    )  # fmt: skip
+    alone = train(tiny_bert, tmp_path / "alone", *words)
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3")
+    together = train(tiny_bert, tmp_path / "together", *words, launcher=torchrun)
+    assert alone[-1]["ended_early"] and together[-1]["ended_early"]
+    assert [r["step"] for r in together] == [r["step"] for r in alone]
+    assert len(together) == 4, "three evaluations, two of them no better, and the result"
