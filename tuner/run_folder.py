@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any
 
@@ -237,7 +238,9 @@ def find_run(name: str) -> RunFolder:
         raise RunFolderError(f"{exc.filename} cannot be read: {exc.strerror}") from exc
     except OSError:  # a name too long for the system
         pass
-    raise RunFolderError(f"there is no run at {name} or {by_name}; `tuner run` makes one")
+    near = get_close_matches(path.name, [p.parent.name for p in RUNS.glob(f"*/{SWEEP_FILE}")], n=1)
+    perhaps = f"did you mean {near[0]}?" if near else "`tuner run` makes one"
+    raise RunFolderError(f"there is no run at {name} or {by_name}; {perhaps}")
 
 
 def _name_in(sweep_file: Path) -> str:

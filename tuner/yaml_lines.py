@@ -1,6 +1,8 @@
 """YAML with the line of every key, so that an error can point at it."""
 
 import re
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +102,20 @@ def read_file(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as exc:
-        raise SweepError([f"{path} does not exist"]) from exc
+        raise SweepError([f"{path} does not exist{_perhaps(path)}"]) from exc
     except IsADirectoryError as exc:
         raise SweepError([f"{path} is a folder; name a sweep file"]) from exc
     except UnicodeDecodeError as exc:
         raise SweepError([f"{path} is not a text file in UTF-8"]) from exc
     except OSError as exc:
         raise SweepError([f"{path} cannot be read: {exc.strerror}"]) from exc
+
+
+def _perhaps(path: Path) -> str:
+    """The file of a like name beside it or in sweeps/."""
+    found: dict[str, Path] = {}
+    with suppress(OSError):  # a folder that may not be read
+        for folder in (Path("sweeps"), path.parent):
+            found |= {p.stem: p for p in folder.glob("*.y*ml")}
+    near = get_close_matches(path.stem, found, n=1)
+    return f"; did you mean {found[near[0]]}?" if near else ""

@@ -164,6 +164,6 @@ def test_several_processes_stop_early_where_one_would(tiny_bert, tmp_path):
     alone = train(tiny_bert, tmp_path / "alone", *words)
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3")
     together = train(tiny_bert, tmp_path / "together", *words, launcher=torchrun)
-    assert alone[-1]["ended_early"] and together[-1]["ended_early"]
+    assert [lines[-1]["ended_early"] for lines in (alone, together)] == [True, True]
     assert [r["step"] for r in together] == [r["step"] for r in alone]
     assert len(together) == 4, "three evaluations, two of them no better, and the result"

@@ -91,11 +91,16 @@ def error(result, status=2):
 def test_bad_input_starts_nothing(tuner, write_sweep, tmp_path):
     assert "x.yaml does not exist" in error(tuner("run", "x.yaml"))
     path = write_sweep()
+    mistyped = path.with_name(path.name.replace("e", "", 1))
+    assert f"does not exist; did you mean {path}?" in error(tuner("run", mistyped))
     assert "is not key=value" in error(tuner("run", path, "--set", "nonsense"))
     text = error(tuner("run", path, "--set", "budget.parallel=999"))
     assert "budget.parallel 999 is more than the" in text
     assert not (tmp_path / "runs").exists()
     assert "there is no run at nowhere" in error(tuner("status", "nowhere"))
+    (tmp_path / "runs/monday").mkdir(parents=True)
+    (tmp_path / "runs/monday/sweep.json").touch()
+    assert "or runs/mondya; did you mean monday?" in error(tuner("status", "mondya"))
     assert "there is no run at" in error(tuner("best", "nowhere"))
     assert "name one of: a run, --storage" in error(tuner("report"))
     assert "there is no ledger at x.db" in error(tuner("report", "--storage", "sqlite:///x.db"))
