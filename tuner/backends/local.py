@@ -16,6 +16,7 @@ from tuner.backends.base import Outcome, totals_of
 from tuner.backends.launching import Launcher
 from tuner.backends.making import Begun, Making
 from tuner.backends.sharing import NothingMeasured, Sharing, settled
+from tuner.backends.spending import Spending
 from tuner.errors import LedgerLost, RunFolderError, SweepFailed
 from tuner.estimate import of_rest
 from tuner.ledger import Ledger
@@ -29,7 +30,7 @@ from tuner.run_folder import RunFolder
 from tuner.signals import Asked, listening
 from tuner.storage import Busy, Turn
 from tuner.sweep import LoadedSweep, values_of
-from tuner.workers import Others, Workers, at_work_here, stop_all
+from tuner.workers import Workers, at_work_here, stop_all
 
 FAILURES_WITHOUT_SUCCESS = 5
 POLL_SECONDS = 0.25
@@ -122,21 +123,6 @@ class _Running:
         return round(self.begun.seconds_before + time.monotonic() - self.row.started, 3)
 
 
-@dataclass(frozen=True)
-class _Cap:
-    """A hard cap: before it is reached trials are asked to save, when it is they are killed."""
-
-    name: str
-    outcome: Outcome
-    seconds_left: float
-    seconds: float
-
-    @property
-    def reserve(self) -> float:
-        """The time that trials get to save."""
-        return min(KILL_AFTER_SECONDS, 0.05 * self.seconds)
-
-
 class _LocalRun:
     """One call of `run`: the loop and its state."""
 
@@ -148,10 +134,9 @@ class _LocalRun:
         self.sweep = self.loaded.sweep
         self.points = Points(self.loaded, ledger, backend.judge)
         self.workers = Workers(ledger, self.sweep.prices.get(HERE, 0.0))
-        self.spent_before = float(ledger.study.user_attrs.get("elapsed_seconds", 0.0))
-        self.started = time.monotonic()
-        self.noted = self.looked = self.started
-        self.others, self.told_to_stop = Others(), False
+        self.spending = Spending(self.sweep.budget, ledger, self.workers)
+        self.looked = time.monotonic()
+        self.told_to_stop = False
         patience = ledger.patience
         patience.say, patience.stop = view.say, lambda: self._must_end() is not None
         self.turn = Turn(folder.ledger_url(), self.sweep.name, patience)
@@ -171,7 +156,7 @@ class _LocalRun:
     def run(self) -> Outcome:
         """Search until the budget is used, then confirm, then say how it ended."""
         self.workers.join()
-        self.others = self.workers.others()
+        self.spending.look_at_others()
         self._end_leftovers()
         try:
             self._settle_at_once()
@@ -199,7 +184,7 @@ class _LocalRun:
 
     def _leave(self) -> None:
         """Says what this call took, and that this process is done."""
-        self.ledger.set("elapsed_seconds", self._elapsed())
+        self.spending.note()
         self.workers.leave()
 
     def _settle_at_once(self) -> None:
@@ -228,53 +213,24 @@ class _LocalRun:
         self._note()
         return self._must_end() is not None
 
-    def _elapsed(self) -> float:
-        return round(self.spent_before + time.monotonic() - self.started, 3)
-
-    def _caps(self) -> list["_Cap"]:
-        """What ends the sweep, and in how many seconds at the present pace."""
-        budget, caps = self.sweep.budget, []
-        if budget.hours:
-            most = budget.hours * 3600
-            left = most - self._elapsed()
-            caps.append(_Cap("budget.hours", Outcome.OUT_OF_HOURS, left, most))
-        if budget.usd and (price := self.workers.price):
-            left = budget.usd - self.others.usd - self.workers.usd
-            an_hour = self.workers.usd_per_hour + self.others.usd_per_hour or price
-            caps.append(
-                _Cap(
-                    "budget.usd", Outcome.OUT_OF_MONEY, left * 3600 / an_hour,
-                    budget.usd * 3600 / price,
-                )
-            )  # fmt: skip
-        return caps
-
     def _must_end(self) -> tuple[str, Outcome] | None:
         """Why nothing more may be started and what runs has to save, None while it may go on."""
         if self.asked.times or self.told_to_stop:
             return "the sweep was stopped", Outcome.STOPPED
-        for cap in self._caps():
-            if cap.seconds_left <= cap.reserve:
-                return f"{cap.name} was used up", cap.outcome
-        return None
+        cap = self.spending.reached()
+        return (f"{cap.name} was used up", cap.outcome) if cap else None
 
     def _note(self) -> None:
         """Now and then: that we are at work, and the hours, so that a killed sweep does not get them back."""
         if self.workers.beat():
-            self.others = self.workers.others()
+            self.spending.look_at_others()
             # Not counted as a signal: `tuner stop` sends one as well, and a second one kills.
             self.told_to_stop = self.told_to_stop or self.workers.stop_asked()
             for running in self.running.values():
                 if self.ledger.owner(running.trial) != self.workers.me:
                     running.lost = True
                     running.process.kill()
-        self._note_elapsed(NOTE_SECONDS)
-
-    def _note_elapsed(self, seconds: float) -> None:
-        """The time on the clock, where it was noted longer ago than that; each is a transaction."""
-        if time.monotonic() - self.noted > seconds:
-            self.noted = time.monotonic()
-            self.ledger.set("elapsed_seconds", self._elapsed())
+        self.spending.note(NOTE_SECONDS)
 
     def _phase(self, purpose: str, propose: Any) -> Outcome:
         """Keeps `parallel` trials running until there is no next one and none of its purpose is left, anywhere."""
@@ -370,7 +326,7 @@ class _LocalRun:
             self._kill_if_hung(each)
         try:
             # A cap that falls into the interval ends it, and so does a turn that is soon free.
-            ends = [cap.seconds_left for cap in self._caps()]
+            ends = [cap.seconds_left for cap in self.spending.caps()]
             ends += [self.look_at - now] if self.look_at > now else []
             event = self.events.get(timeout=max(0.01, min([POLL_SECONDS, *ends])))
         except queue.Empty:
@@ -469,7 +425,7 @@ class _LocalRun:
         else:
             self.ledger.finish(running.trial, output.value, ending.state, facts)
             shutil.rmtree(process.folder / "checkpoint", ignore_errors=True)
-        self._note_elapsed(1.0)
+        self.spending.note(1.0)
         if ending.outcome == "failed":
             self.failed.append(process.number)
         if ending.outcome in ("finished", "pruned"):
@@ -493,7 +449,7 @@ class _LocalRun:
         rest = of_rest(self.loaded, self.ledger, totals.planned - totals.done)
         if rest is not None:
             self.view.say(f"the other {rest.trials} trials will take {rest}")
-            now = {"elapsed_before": self._elapsed(), "planned": totals.planned}
+            now = {"elapsed_before": self.spending.elapsed(), "planned": totals.planned}
             self.ledger.set("estimate", rest.as_fact() | now)
 
     def _again(self, running: _Running) -> bool:
@@ -535,7 +491,7 @@ class _LocalRun:
             self.ledger.release(begun.trial)
         self.begun.clear()
         while self.running or self._is_left_over():
-            if self.asked.times > 1 or any(cap.seconds_left <= 0 for cap in self._caps()):
+            if self.asked.times > 1 or any(cap.seconds_left <= 0 for cap in self.spending.caps()):
                 for each in [r.process for r in self.running.values()] + [*self.leftovers.values()]:
                     each.kill()
             self._handle_events()
@@ -553,7 +509,9 @@ class _LocalRun:
         """Without a ledger nothing can be recorded: trials save, and the next run takes them over."""
         for running in self.running.values():
             running.process.stop()
-        nearest = min((cap.seconds_left for cap in self._caps()), default=KILL_AFTER_SECONDS)
+        nearest = min(
+            (cap.seconds_left for cap in self.spending.caps()), default=KILL_AFTER_SECONDS
+        )
         deadline = time.monotonic() + min(KILL_AFTER_SECONDS, nearest)
         for running in self.running.values():
             while running.process.is_running and time.monotonic() < deadline:
