@@ -325,6 +325,29 @@ def test_money_used_up_stops_the_jobs_on_aws(run_on_aws, emulator, monkeypatch):
     assert 1.0 < spent <= 30
 
 
+def test_a_tuning_job_that_aws_ends_by_its_time_limit_was_stopped_by_nobody(
+    run_on_aws, emulator, monkeypatch
+):
+    """The hours of the budget are its limit; AWS says Stopped, as of one that a person stopped."""
+    real = emulator.service.answer
+
+    def hasty(operation, request):
+        answer = real(operation, request)
+        if operation == "CreateHyperParameterTuningJob":
+            job = emulator.service.tuning[request["HyperParameterTuningJobName"]]
+            assert 3000 < job.config["ResourceLimits"]["MaxRuntimeInSeconds"] <= 3600
+            job.config["ResourceLimits"]["MaxRuntimeInSeconds"] = 3
+        return answer
+
+    monkeypatch.setattr(emulator.service, "answer", hasty)
+    outcome, ledger = run_on_aws(
+        fixed={"sleep": 1.0}, budget={"trials": 50, "parallel": 1, "hours": 1}
+    )
+    assert outcome is Outcome.OUT_OF_HOURS
+    assert not ledger.study.user_attrs["stop_asked"]
+    assert not any(t.state == TrialState.RUNNING for t in ledger.read_trials())
+
+
 def test_our_own_jobs_have_a_time_limit_that_the_money_pays_for(run_on_aws, emulator, monkeypatch):
     """So that nobody has to follow them; and where AWS ends one by it, more money goes on with it."""
     monkeypatch.setattr("tuner.backends.sagemaker.SHORTEST_OWN_SECONDS", 1.0)

@@ -39,10 +39,9 @@ class TuningJob(threading.Thread):
         """Until every job has ended, or a rule ends them."""
         limits = self.config["ResourceLimits"]
         most = limits.get("MaxNumberOfTrainingJobs") or len(self.grid)
-        seconds = limits.get("MaxRuntimeInSeconds", math.inf)
         while True:
             running = [job for job in self.jobs if not job.is_over]
-            if time.time() - self.created > seconds:
+            if time.time() - self.created > limits.get("MaxRuntimeInSeconds", math.inf):
                 self.stop()
             self.gave_up = self.gave_up or self._has_failed()
             if self.status == "Stopping" or self.gave_up or self._is_complete():

@@ -83,6 +83,16 @@ def read_job(aws: Aws, name: str) -> TrainingJob | None:
     )
 
 
+def ended_by_its_time_limit(tuning_job: dict[str, Any]) -> bool:
+    """Whether a tuning job that is over ran for as long as its request lets it."""
+    limits = tuning_job["HyperParameterTuningJobConfig"]["ResourceLimits"]
+    ended = tuning_job.get("HyperParameterTuningEndTime")
+    if ended is None or "MaxRuntimeInSeconds" not in limits:
+        return False
+    seconds = (ended - tuning_job["CreationTime"]).total_seconds()
+    return bool(seconds >= limits["MaxRuntimeInSeconds"])
+
+
 def read_tuning_job(aws: Aws, name: str) -> dict[str, Any] | None:
     """AWS's description of a tuning job, None where there is none. One request."""
     try:

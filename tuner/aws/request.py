@@ -75,18 +75,24 @@ def plan_of(loaded: LoadedSweep, trials: int) -> Plan:
 
 
 def longest_seconds(loaded: LoadedSweep, elapsed: float = 0.0, spent: float = 0.0) -> float | None:
-    """The time limit of a tuning job, which AWS keeps even where nobody follows; None: no bound.
+    """The time limit of a tuning job, which AWS keeps even where nobody follows; None: no bound."""
+    bounds = seconds_by_cap(loaded, elapsed, spent)
+    return max(60.0, min(bounds.values())) if bounds else None
+
+
+def seconds_by_cap(loaded: LoadedSweep, elapsed: float, spent: float) -> dict[str, float]:
+    """How long a tuning job may still run by each cap of the budget.
 
     What is left of `budget.hours` after `elapsed` seconds, and what the money that is left after `spent`
     dollars pays for at full width, where there is a price.
     """
-    budget, bounds = loaded.sweep.budget, []
+    budget, bounds = loaded.sweep.budget, {}
     if budget.hours is not None:
-        bounds.append(budget.hours * 3600 - elapsed)
+        bounds["budget.hours"] = budget.hours * 3600 - elapsed
     rate = loaded.sweep.sagemaker.usd_per_second(budget.at_once)
     if budget.usd is not None and rate:
-        bounds.append(min((budget.usd - spent) / rate, LONGEST_RUN_SECONDS))
-    return max(60.0, min(bounds)) if bounds else None
+        bounds["budget.usd"] = min((budget.usd - spent) / rate, LONGEST_RUN_SECONDS)
+    return bounds
 
 
 def tuning_request(

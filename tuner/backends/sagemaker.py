@@ -157,8 +157,8 @@ def _taken(action: str, ask: Callable[[], Any], unless: str) -> bool:
 class _UsedUp(Exception):
     """A cap of the budget is reached."""
 
-    def __init__(self, name: str, outcome: Outcome) -> None:
-        self.name, self.outcome = name, outcome
+    def __init__(self, name: str) -> None:
+        self.name, self.outcome = name, CAPS[name]
 
 
 class _NoRoom(AwsUnreachable):
@@ -298,6 +298,9 @@ class _Run:
         there = self._call(partial(jobs.read_tuning_job, self.aws, name))
         if there is None:
             spent = self._spent() if self.sweep.budget.usd is not None else 0.0
+            bounds = request.seconds_by_cap(self.loaded, self._elapsed(), spent)
+            if bounds:
+                part["limited_by"] = min(bounds, key=lambda cap: bounds[cap])
             seconds = request.longest_seconds(self.loaded, self._elapsed(), spent)
             asked = request.tuning_request(
                 self.loaded, self.place, name, trials, seconds, parents, number
@@ -379,7 +382,11 @@ class _Run:
                 if was_running:
                     self.followed.add(name)
                 self._judge(name, said)
-                return not (status == "Stopped" and was_running)
+                if status != "Stopped" or not was_running:
+                    return True
+                if not self._is_stopped() and jobs.ended_by_its_time_limit(said):
+                    raise _UsedUp(part.get("limited_by", "budget.hours"))
+                return False
             self._wait()
 
     def _judge(self, name: str, said: dict[str, Any]) -> None:
@@ -440,9 +447,9 @@ class _Run:
     def _look_at_end_of(self, number: int) -> None:
         """Where AWS ended a job by the time limit that money or hours set it, nothing of these is left."""
         failure = self.ledger.read_trials()[number].user_attrs.get("failure")
-        for cap, outcome in CAPS.items():
+        for cap in CAPS:
             if self.has_limit and failure == used_up(cap):
-                raise _UsedUp(cap, outcome)
+                raise _UsedUp(cap)
 
     def _next_own(self) -> Proposal | None:
         """The default once, then what is to be confirmed."""
@@ -570,7 +577,7 @@ class _Run:
             raise _Detached
         hours = self.sweep.budget.hours
         if hours and self.has_limit and self._elapsed() > hours * 3600:
-            raise _UsedUp("budget.hours", Outcome.OUT_OF_HOURS)
+            raise _UsedUp("budget.hours")
 
     def _call(self, ask: Callable[[], Any], waits_for_room: bool = False) -> Any:
         """The answer; where AWS does not answer, asks again at the next interval for an hour.
@@ -608,7 +615,7 @@ class _Run:
             self._spent() + self._rate(running) * (jobs.SECONDS_TO_STOP + self.block.poll_seconds)
             >= usd
         ):
-            raise _UsedUp("budget.usd", Outcome.OUT_OF_MONEY)
+            raise _UsedUp("budget.usd")
 
     def _wait(self) -> None:
         """One interval, left at once when a person asks; notes the time that has passed."""
