@@ -1,11 +1,12 @@
 """The same configurations by `Trainer.hyperparameter_search` with Optuna, or by Ray Tune. For bench/sweeps.py.
 
-`python bench/hf_search.py optuna|ray MODEL TRAIN.csv VALIDATION.csv FOLDER POINTS` (POINTS: a JSON list)
+`python bench/hf_search.py optuna|optuna-bf16|ray MODEL TRAIN.csv VALIDATION.csv FOLDER POINTS` (POINTS: a JSON list)
 """
 
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 def by_optuna(
-    model: str, train: Path, validation: Path, folder: str, points: list[Any]
+    model: str, train: Path, validation: Path, folder: str, points: list[Any], bf16: bool = False
 ) -> list[Any]:
     """One process, one trial after the other, on all cores: what the method does by itself."""
     import hf_trial
     from transformers import trainer_callback
 
     # The search gives each value the type that it finds: of the default, 0, a share would become 0.
-    options = {"warmup_steps": 0.0}
+    options = {"warmup_steps": 0.0, "bf16": bf16}
     trainer = hf_trial.make_trainer(model, train, validation, folder, False, options)
     found: list[dict[str, float]] = []
 
@@ -72,6 +73,8 @@ def by_ray(model: str, train: Path, validation: Path, folder: str, points: list[
 
 if __name__ == "__main__":
     who, model, train, validation, folder, points = sys.argv[1:]
-    search = {"optuna": by_optuna, "ray": by_ray}[who]
+    search = {
+        "optuna": by_optuna, "optuna-bf16": partial(by_optuna, bf16=True), "ray": by_ray
+    }[who]  # fmt: skip
     found = search(model, Path(train), Path(validation), folder, json.loads(points))
     print(json.dumps(found))

@@ -1,7 +1,8 @@
 """The same twelve configurations by four ways of tuning: `make bench` (an hour and a half on two cores).
 
 (a) one process after the other, each example padded to 128 tokens: the usual recipe as a shell loop;
-(b) `Trainer.hyperparameter_search` with Optuna; (c) Ray Tune around the same Trainer; (d) `tuner run`.
+(b) `Trainer.hyperparameter_search` with Optuna; (c) Ray Tune around the same Trainer; (d) `tuner run`;
+(e), only where `--ways` names it, is (b) with `bf16=True`, which its users have to ask for.
 Same data, same model, one epoch; each as its users run it, one way after the other in each
 round, or with `--turns 3` one after the other for each of the three learning rates. Before each the machine's own
 matrix multiplication is measured, so that a slow quarter of an hour is seen. Prints the Markdown of docs/benchmarks.md.
@@ -119,6 +120,11 @@ def by_optuna(arena: Arena) -> list[dict[str, float]]:
     return _searched("optuna", arena)
 
 
+def by_optuna_in_bf16(arena: Arena) -> list[dict[str, float]]:
+    """(e)"""
+    return _searched("optuna-bf16", arena)
+
+
 def by_ray(arena: Arena) -> list[dict[str, float]]:
     """(c)"""
     return _searched("ray", arena)
@@ -205,6 +211,7 @@ WAYS = {
     "(b) Trainer.hyperparameter_search, Optuna": by_optuna,
     "(c) Ray Tune around Trainer": by_ray,
     "(d) tuner run": by_tuner,
+    "(e) as (b), with bf16=True": by_optuna_in_bf16,
 }
 
 
