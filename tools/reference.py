@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from typer.main import get_command
 
-from train_script.config import METRICS, OPTIONS, TYPES
+from train_script.config import AS_DROPOUT, METRICS, OPTIONS, TYPES
 from train_script.tasks import TASKS
 from tuner.cli import app
 from tuner.faults import FIXABLE
@@ -55,7 +55,7 @@ def reference() -> str:
             text += ". Default from " + ", ".join(f"`{v}`" for v in rule["env"])
         default = f"`{spec.default}`" if spec.default != "" else ""
         lines.append(
-            f"| `{name}` | {TYPES[name].__name__} | {default} | {_range(rule)} | "
+            f"| `{name}` | {TYPES[name].__name__} | {default} | {'-1, or ' * (name in AS_DROPOUT)}{_range(rule)} | "
             f"{_searchable(name)} | {text} |"
         )
     lines += ["", "## Metrics", ""]

@@ -99,7 +99,7 @@ class TrainConfig:
     )  # fmt: skip
     # What of the pre-trained encoder learns.
     frozen_layers: int = option(
-        0, "so many of the lowest layers, with the embeddings, stay as pre-trained and without dropout; "
+        0, "this many of the lowest layers, with the embeddings, stay as pre-trained and without dropout; "
         "all of them: features for the head alone (Lee et al. 2019)",
         unit="layers", low=0, high=1000,
     )  # fmt: skip
@@ -108,7 +108,7 @@ class TrainConfig:
         above=0, high=1,
     )  # fmt: skip
     reinit_layers: int = option(
-        0, "so many of the top layers, with the pooler, begin anew (Zhang et al. 2021)",
+        0, "this many of the top layers, with the pooler, are re-initialised (Zhang et al. 2021)",
         unit="layers", low=0, high=1000,
     )  # fmt: skip
     pooling: str = option(

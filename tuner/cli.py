@@ -170,9 +170,9 @@ def worker(
     """Help a sweep that another `tuner run` or `tuner worker` has begun, here or on another machine.
 
     On another machine the sweep needs `storage: postgresql://...`, and its file
-    is named here. Each trial runs once; the trial of a worker that dies is gone
-    on with by another. Each worker runs budget.parallel trials at once. Ctrl-C
-    and exit status are those of `tuner run`.
+    is named here. Each trial runs once; if a worker dies, another resumes its
+    trial. Each worker runs budget.parallel trials at once. Ctrl-C and exit
+    status are those of `tuner run`.
 
     Examples:
       tuner worker runs/mrpc

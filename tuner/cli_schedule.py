@@ -105,7 +105,7 @@ def aws(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As in `tuner run`.")
     ] = None,
     role: Annotated[
-        str | None, typer.Option(help="The ARN of the role that EventBridge takes; see --policy.")
+        str | None, typer.Option(help="The ARN of the role that EventBridge assumes; see --policy.")
     ] = None,
     dead_letters: Annotated[
         str | None, typer.Option(help="The ARN of the SQS queue for slots that could not start.")
@@ -137,7 +137,7 @@ def aws(
     loaded = load(sweep, [*(settings or []), "backend=sagemaker"])
     if loaded.sweep.schedule is None:
         raise TunerError(
-            f"{sweep} has no `schedule:`; add one, such as schedule: {{cron: 0 6 * * MON}}"
+            f"{sweep} has no `schedule:`; add one, such as schedule: {{cron: \"0 6 * * MON\"}}"
         )
     if remove:
         remove_schedule(loaded)

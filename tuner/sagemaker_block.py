@@ -35,7 +35,7 @@ class SageMakerBlock(Block):
     region: str | None = None
     """Left out: AWS's own configuration ($AWS_REGION, the profile)"""
     role: str | None = None
-    """The ARN of the role that the jobs take; left out: $SAGEMAKER_ROLE"""
+    """The ARN of the jobs' execution role; left out: $SAGEMAKER_ROLE"""
     bucket: str | None = None
     """Where script, data and models go; left out: sagemaker-REGION-ACCOUNT"""
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=200)] = (
@@ -49,7 +49,7 @@ class SageMakerBlock(Block):
     volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30
     """Disk of each machine"""
     usd_per_hour: dict[str, Price] | Price | None = None
-    """The price of one machine, or one for each type; left out: costs are said to be unknown"""
+    """The price of one machine, or one for each type; left out: that of `prices`, or unknown"""
     image: str | None = None
     """A container image of your own; left out: AWS's PyTorch training container"""
     pytorch: str = "2.10"

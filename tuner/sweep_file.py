@@ -122,7 +122,7 @@ class Schedule(Block):
     """When the sweep runs by itself: see `tuner schedule`."""
 
     cron: str
-    """Minute, hour, day of month, month, day of week, as in cron: 0 6 * * MON"""
+    """Minute, hour, day of month, month, day of week, as in cron: "0 6 * * MON" (quoted)"""
     timezone: str = "UTC"
     """The time zone of `cron`, as in Europe/Berlin"""
     jitter_minutes: Annotated[float, Field(ge=0, le=1440)] = 0
