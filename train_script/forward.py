@@ -14,6 +14,7 @@ from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 from train_script.config import TrainConfig
 from train_script.errors import BadInput
 from train_script.packed import KeepsFrozen, PackedBert, why_not
+from train_script.pretrained import POOLS_ITSELF
 
 Row = dict[str, Any]
 MOST_REMEMBERED_BYTES = 4 * 2**30
@@ -46,7 +47,9 @@ def make_forward(
     if not reason:
         packed = PackedBert(model, frozen, config.pooling, config.gradient_checkpointing == "on")
         return packed, "packed"
-    if config.pooling != "cls":
+    if model.config.model_type in POOLS_ITSELF:
+        model.config.classifier_pooling = config.pooling
+    elif config.pooling != "cls":
         raise BadInput(f"pooling {config.pooling} works only with packed batches: {reason}")
     if config.gradient_checkpointing == "on":
         if not model.supports_gradient_checkpointing:

@@ -181,7 +181,7 @@ def freeze(model: Any, count: int) -> list[nn.Module]:
 
 
 def reinitialize(model: Any, count: int, frozen: int = 0) -> None:
-    """Begins the top `count` layers and the pooler anew, as before pre-training (torch's seed).
+    """Begins the top `count` layers and the pooler anew, as transformers does before pre-training (torch's seed).
 
     None of them may be among the lowest `frozen` ones, for it has to learn.
     """
@@ -195,17 +195,13 @@ def reinitialize(model: Any, count: int, frozen: int = 0) -> None:
             f"reinit_layers {count} and frozen_layers {frozen} overlap in a model of {len(layers)} layers: "
             "one that begins anew would never learn"
         )
-    spread = float(getattr(model.config, "initializer_range", 0.02))
     pooler = getattr(model.base_model, "pooler", None)
     for top in [*layers[-count:], *([pooler] if pooler is not None else [])]:
-        for module in top.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=spread)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.LayerNorm):
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)
+        for parameter in top.parameters():
+            parameter._is_hf_initialized = (
+                False  # by which transformers leaves alone what was loaded
+            )
+        top.apply(model._init_weights)
 
 
 def _sha256(weights: dict[str, torch.Tensor]) -> str:

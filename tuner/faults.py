@@ -65,6 +65,12 @@ def _augment_faults(sweep: Sweep, task: TaskBlock) -> Iterator[tuple[Location, s
     for place, kind in wanted:
         if fault := augment_problem(str(kind), task.name, texts, is_here):
             yield place, fault
+        elif kind == "swap" and task.name == "file" and not task.symmetric:
+            yield (
+                place,
+                "augment swap gives a pair the same label the other way round: write task: {symmetric: true} where that "
+                "is so, as of paraphrases, and leave swap out where it is not, as of a question and its answer",
+            )
         elif kind == "synonyms" and not is_here and not _may_have_wordnet(sweep):
             yield (
                 place,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,9 @@ from train_script.config import (
 from train_script.errors import BadInput
 from train_script.pretrained import (
     ALIAS,
+    ONE_LAYER,
     PACKED,
+    POOLS_ITSELF,
     layer_count,
     locate_model,
     model_type,
@@ -293,30 +296,42 @@ def _model_faults(sweep: Sweep, name: str, place: str) -> list[str]:
         wanted = max(int(value) for value in values_of(sweep, option, name))
         if most is not None and wanted > most:
             faults.append(f"{option} {wanted} is more than the {most} {what} of model {name}")
-    frozen, anew = (
-        max(int(value) for value in values_of(sweep, option, name))
-        for option in ("frozen_layers", "reinit_layers")
-    )
-    overlap = layers is not None and max(frozen, anew) <= layers < frozen + anew
-    if overlap and not _never_meet(sweep):
+    if overlap := _overlap(sweep, name, layers):
         faults.append(
-            f"frozen_layers {frozen} and reinit_layers {anew} overlap in the {layers} layers of model {name}: "
+            f"frozen_layers {overlap[0]} and reinit_layers {overlap[1]} overlap in the {layers} layers of model {name}: "
             "one that begins anew would never learn"
         )
-    if kind not in (None, *PACKED) and "mean" in values_of(sweep, "pooling", name):
+    if kind in ONE_LAYER:
+        faults += [
+            f"{option} does not work with {name}: models of type {kind} compute one layer again and again"
+            for option in ("frozen_layers", "reinit_layers", "layer_decay")
+            if {*values_of(sweep, option, name)} != {default_of(option)}
+        ]
+    if kind not in (None, *PACKED, *POOLS_ITSELF) and "mean" in values_of(sweep, "pooling", name):
         faults.append(
-            f"pooling mean works only with models of type {', '.join(PACKED)}; {name} is {kind}"
+            f"pooling mean works only with models of type {', '.join([*PACKED, *POOLS_ITSELF])}; {name} is {kind}"
         )
     return faults
 
 
-def _never_meet(sweep: Sweep) -> bool:
-    """Whether no trial freezes layers and begins others anew, though the space has both."""
-    names = {"frozen_layers", "reinit_layers"}
-    if not names <= {*sweep.space}:
-        return False
-    alone = sweep.search.sampler == "one_at_a_time"
-    return alone or any(names & {*(sweep.space[name].when or {})} for name in names)
+def _overlap(sweep: Sweep, model: str, layers: int | None) -> tuple[int, int] | None:
+    """The most layers that one trial would both freeze and begin anew, of a model of so many; None for no such trial."""
+    names = ("frozen_layers", "reinit_layers")
+    if layers is None or (sweep.search.sampler == "one_at_a_time" and {*names} <= {*sweep.space}):
+        return None
+    frozen, anew = ([int(v) for v in values_of(sweep, name, model)] for name in names)
+    pairs = [
+        (f, a) for f, a in product(frozen, anew)
+        if max(f, a) <= layers < f + a
+        and _is_active(sweep, names[0], names[1], a) and _is_active(sweep, names[1], names[0], f)
+    ]  # fmt: skip
+    return max(pairs, key=sum, default=None)
+
+
+def _is_active(sweep: Sweep, name: str, other: str, value: Scalar) -> bool:
+    """Whether `name` is searched where `other` has this value."""
+    wanted = (sweep.space[name].when or {}).get(other, value) if name in sweep.space else value
+    return value in (wanted if isinstance(wanted, list) else [wanted])
 
 
 def values_of(sweep: Sweep, option: str, model: str | None = None) -> Sequence[Scalar]:

@@ -4,6 +4,7 @@ import json
 import sys
 import tempfile
 
+import torch
 from safetensors.torch import save_file
 
 from train_script.config import TrainConfig
@@ -18,6 +19,7 @@ with tempfile.TemporaryDirectory() as folder:
         "dropout": 0.0, "num_gpus": 0, "checkpoint_dir": folder, **options,
     })  # fmt: skip
     fit = Fit(config, splits_of(config), StopRequest())
+print("draws", torch.get_rng_state().sum().item(), flush=True)
 in_step = fit.ranks.together(fit.forward)
 fit.forward.train()
 fit._gradients(in_step, list(range(9)))

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModel, DataCollatorWithPadding
 
@@ -92,18 +92,30 @@ def test_packed_and_padded_batches_train_alike(trained, options):
         assert one == pytest.approx(two, abs=1e-5)
 
 
+def test_frozen_layers_drop_nothing_where_batches_are_padded(fit_of):
+    fit = fit_of(packing="off", frozen_layers=1, dropout=0.5)
+    seen = [[], []]
+    for layer, outputs in zip(fit.model.bert.encoder.layer, seen, strict=True):
+        layer.register_forward_hook(lambda _, __, out, to=outputs: to.append(out))
+    for _ in range(2):
+        fit.forward.train()
+        fit.forward(fit.forward.collate(fit.rows[:4]))
+    assert torch.equal(*seen[0])
+    assert not torch.equal(*seen[1])
+
+
 @pytest.fixture
 def of_kind(tiny_bert, tmp_path):
-    """A small random model of a kind, with the tokenizer of the others, as a folder."""
+    """A small random model of a kind, with the tokenizer of the others, as a folder; `more` is of its configuration."""
 
-    def make(kind):
+    def make(kind, **more):
         sizes = {"vocab_size": 250, "pad_token_id": 0, "max_position_embeddings": 64, "num_hidden_layers": 2,
                  "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64}  # fmt: skip
         if kind == "distilbert":
             sizes = {"vocab_size": 250, "pad_token_id": 0, "max_position_embeddings": 64, "n_layers": 2,
                      "dim": 32, "n_heads": 2, "hidden_dim": 64}  # fmt: skip
         folder = shutil.copytree(tiny_bert, tmp_path / kind)
-        config = AutoConfig.for_model(kind, **sizes)
+        config = AutoConfig.for_model(kind, **sizes | more)
         torch.manual_seed(0)
         AutoModel.from_config(config).save_pretrained(folder)
         settings = json.loads((folder / "tokenizer_config.json").read_text())
@@ -189,14 +201,43 @@ def test_no_norm_means_no_clipping(trained):
     assert losses(none) == losses(huge) != losses(small)
 
 
-def test_top_layers_begin_anew_and_the_others_do_not(fit_of, tiny_bert):
-    before = load_file(tiny_bert / "model.safetensors")
-    after = fit_of(reinit_layers=1).model.bert.state_dict()
-    name = "encoder.layer.{}.attention.self.query.weight"
-    assert torch.equal(after[name.format(0)], before[name.format(0)])
-    assert not torch.equal(after[name.format(1)], before[name.format(1)])
-    assert after[name.format(1)].std().item() == pytest.approx(0.02, rel=0.2)
-    assert not torch.equal(after["pooler.dense.weight"], before["pooler.dense.weight"])
+@pytest.mark.parametrize("kind", ["bert", "deberta"])
+def test_top_layers_begin_anew_and_the_others_do_not(fit_of, of_kind, kind):
+    """Whatever was in them: weights as the model's configuration draws them, norms of 1, no biases."""
+    folder = of_kind(kind, initializer_range=0.1)
+    before = {
+        n: torch.full_like(w, 0.7) for n, w in load_file(folder / "model.safetensors").items()
+    }
+    save_file(before, folder / "model.safetensors", {"format": "pt"})
+    after = fit_of(model=str(folder), reinit_layers=1, max_length=40).model.base_model.state_dict()
+    parts = ("encoder.layer.1.", "pooler.") if kind == "bert" else ("encoder.layer.1.",)
+    for name, weights in before.items():
+        if not name.startswith(parts):
+            assert torch.equal(after[name], weights), name
+        elif weights.ndim == 2:
+            assert after[name].std().item() == pytest.approx(0.1, rel=0.2), name
+            assert abs(after[name].mean().item()) < 0.02, name
+        else:
+            assert set(after[name].tolist()) == {float(name.endswith("LayerNorm.weight"))}, name
+
+
+def test_modernbert_pools_as_it_is_told_whatever_its_configuration_says(fit_of, of_kind):
+    """Those on the hub say `mean` there."""
+    folder = of_kind("modernbert", classifier_pooling="mean")
+    logits = []
+    for pooling in ("cls", "mean"):
+        fit = fit_of(model=str(folder), max_length=40, pooling=pooling)
+        fit.forward.eval()
+        batch = fit.forward.collate(fit.rows[:3])
+        with torch.no_grad():
+            hidden_BTD = fit.model.model(**batch).last_hidden_state
+            real_BT1 = batch["attention_mask"][..., None]
+            mean_BD = (hidden_BTD * real_BT1).sum(1) / real_BT1.sum(1)
+            read_BD = mean_BD if pooling == "mean" else hidden_BTD[:, 0]
+            wanted = fit.model.classifier(fit.model.head(read_BD))
+            logits.append(fit.forward(batch))
+            torch.testing.assert_close(logits[-1], wanted, rtol=0, atol=1e-5)
+    assert not torch.allclose(*logits, atol=1e-3)
 
 
 def test_schedules_are_their_formulas(fit_of):
@@ -209,6 +250,17 @@ def test_schedules_are_their_formulas(fit_of):
         fit._step(fit.forward)
     for group in fit.optimizer.param_groups:
         assert group["lr"] == pytest.approx(1e-3 * (5 / 6) ** 3)
+
+
+def test_the_rate_rises_over_its_share_of_all_steps_and_then_falls(fit_of):
+    fit = fit_of(epochs=4, warmup_ratio=0.25)  # twelve steps
+    assert fit.warmup_steps == 3
+    rates = []
+    for _ in range(12):
+        fit._step(fit.forward)
+        rates.append(fit.optimizer.param_groups[0]["lr"] / 1e-3)
+    assert rates[:4] == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1])
+    assert rates[4:] == pytest.approx([(12 - step) / 9 for step in range(4, 12)])
 
 
 def test_label_smoothing_and_class_weights_are_torch_s(tiny_bert):
@@ -436,6 +488,38 @@ def test_a_run_that_is_cut_off_goes_on_with_its_average_its_best_and_its_texts(
     assert untimed[0] == untimed[1]
 
 
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}])
+def test_the_model_that_is_saved_is_the_best_one_also_after_an_interruption(
+    trained, fit_of, capsys, options
+):
+    options = options | {
+        "keep": "best", "metric": "eval_loss", "learning_rate": 0.03, "schedule": "constant",
+        "epochs": 6, "evaluations": 6,
+    }  # fmt: skip
+    records, _, fit, _ = trained(checkpoint_dir="whole", **options)
+    best = min(records, key=lambda record: record["eval_loss"])
+    assert best["step"] < records[-1]["step"]
+    assert fit._evaluate()[0]["eval_loss"] == pytest.approx(best["eval_loss"], abs=1e-6)
+    whole = load_file("outputs/model/model.safetensors")
+    assert all(
+        torch.equal(weights, fit.model.state_dict()[name]) for name, weights in whole.items()
+    )
+    cut = fit_of(**options)
+    step = cut._step
+
+    def until_after_the_best(in_step):
+        step(in_step)
+        cut.stop.asked = cut.progress.step == best["step"] + 1
+
+    cut._step = until_after_the_best
+    with pytest.raises(Stopped):
+        cut.run()
+    capsys.readouterr()
+    trained(**options)
+    again = load_file("outputs/model/model.safetensors")
+    assert all(torch.equal(weights, again[name]) for name, weights in whole.items())
+
+
 def test_half_precision_without_a_gpu_is_a_sentence(fit_of):
     with pytest.raises(BadInput, match="fp16 needs a GPU"):
         fit_of(precision="fp16")
@@ -532,6 +616,35 @@ def test_single_sentences_get_punctuation_and_only_the_share_asked_for(fit_of):
     assert shares == pytest.approx([0.1, 0.9], abs=0.08)
 
 
+def test_changed_texts_keep_their_labels_and_each_epoch_has_an_order_and_changes_of_its_own(fit_of):
+    made = fit_of(augment="swap", augment_share=0.5, train_limit=60)
+    batches = []
+    collate = made.forward.collate
+    made.forward.collate = lambda rows: (batches.append(rows), collate(rows))[1]
+    orders, changes = [], []
+    for epoch in (0, 1):
+        batch = made._rows_of(epoch, 1)
+        made.forward.train()
+        made._gradients(made.forward, batch)
+        texts = augment.augmented(made.splits.train, "swap", 0.5, made.config.seed, epoch)
+        assert made.changed.keys() == texts.keys()
+        for i, row in zip(batch, batches[-1], strict=True):
+            mine = [texts.get(i, made.splits.train.texts[i])]
+            assert row == tokenize(made.tokenizer, mine, made.config.max_length)[0]
+        orders.append(list(made.order))
+        changes.append(set(made.changed))
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(60))
+    assert changes[0] != changes[1]
+
+
+def test_no_more_of_a_text_is_changed_than_its_share():
+    long = Examples([("one red car and a dog " * 8,)] * 40, [0] * 40)
+    for texts in augment.augmented(long, "punctuation", 1.0, seed=0, epoch=0).values():
+        marks = sum(word in augment.MARKS for word in texts[0].split(" "))
+        assert 1 <= marks <= len(long.texts[0][0].split(" ")) / 3
+
+
 @pytest.fixture
 def wordnet(tmp_path, monkeypatch):
     """Files as wndb(5) describes them: a noun with synonyms, a word that is noun and verb, a unit with a capital, "not"."""
@@ -569,6 +682,9 @@ def test_words_are_replaced_by_those_of_wordnet():
     first = {texts[0] for texts in changed.values()}
     assert first == {"my automobile is old", "my motor car is old"}
     assert {texts[1] for texts in changed.values()} == {"we run"}
+    long = Examples([("car " * 20,)] * 10, [0] * 10)
+    for texts in augment.augmented(long, "synonyms", 1.0, seed=0, epoch=0).values():
+        assert texts[0].split().count("car") >= 17  # 15 % of twenty are three
 
 
 def test_what_would_break_a_label_is_refused(monkeypatch):

@@ -91,6 +91,33 @@ def test_loss_and_gradients_are_those_of_the_plain_model_at_every_step(kind, att
             optimizer.step()
 
 
+@pytest.mark.parametrize("options", [{}, {"saves_memory": True}])
+@pytest.mark.parametrize("kind", PACKED)
+def test_attention_as_it_is_computed_with_dropout_is_that_of_the_plain_model(
+    kind, options, monkeypatch
+):
+    """On a CPU that is another form than without; here nothing falls out of it."""
+    model = made(kind, attention_probs_dropout_prob=0.1)
+    mine = PackedBert(copy.deepcopy(model), **options)
+    asked = []
+    monkeypatch.setattr(packed, "dropout", lambda x, p, training: (asked.append(p), x)[1])
+    for name, part in [*model.named_modules(), *mine.model.named_modules()]:
+        of_attention = name.endswith("attention.self.dropout") and part not in model.modules()
+        if isinstance(part, torch.nn.Dropout) and not of_attention:
+            part.p = 0.0
+    model.train(), mine.train()
+    rows = rows_of(LENGTHS)
+    labels = torch.randint(3, (len(rows),), generator=torch.Generator().manual_seed(0))
+    losses = [cross_entropy(f, labels) for f in (model(**padded(rows)).logits, mine(pack(rows)))]
+    for loss in losses:
+        loss.backward()
+    assert 0.1 in asked
+    assert losses[0].item() == pytest.approx(losses[1].item(), abs=1e-5)
+    for name, parameter in model.named_parameters():
+        own = mine.model.get_parameter(name)
+        torch.testing.assert_close(own.grad, parameter.grad, rtol=0, atol=1e-5)
+
+
 def test_batches_have_few_shapes():
     """Else the CPU's library makes its kernels anew for nearly each of them."""
     lengths = [40, 41, 45, 46, 47, 51, 52, 53, 60, 33]

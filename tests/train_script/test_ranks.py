@@ -68,6 +68,8 @@ def test_two_processes_give_the_numbers_of_one(tiny_bert, tmp_path, weights):
         {"rdrop": 1.0, "accumulation": 2},
         pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"accumulation": 3}, marks=pytest.mark.slow),
+        pytest.param({"packing": "off", "gradient_checkpointing": "on"}, marks=pytest.mark.slow),
+        pytest.param({"frozen_layers": 1, "pooling": "mean"}, marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_have_the_gradients_of_one(tiny_bert, tmp_path, options):
@@ -77,10 +79,13 @@ def test_two_processes_have_the_gradients_of_one(tiny_bert, tmp_path, options):
     alone, together = tmp_path / "alone.safetensors", tmp_path / "together.safetensors"
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     for launcher, out in (((), alone), (torchrun, together)):
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, *launcher, program, words, out], check=True, timeout=PATIENCE,
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True,
         )  # fmt: skip
+        drawn = [line for line in done.stdout.splitlines() if line.startswith("draws ")]
+        assert len(set(drawn)) == (2 if launcher else 1), "each process has dropout of its own"
     one, two = load_file(alone), load_file(together)
     assert one.keys() == two.keys()
     assert max(float(g.abs().max()) for g in one.values()) > 1e-3

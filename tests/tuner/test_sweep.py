@@ -219,9 +219,40 @@ def test_what_the_model_cannot_do_is_refused_before_any_trial(load, tiny_bert, t
     assert fault.value.faults == [
         f"frozen_layers 3 is more than the 2 layers of model {folder}",
         f"reinit_layers 4 is more than the 2 layers of model {folder}",
-        "pooling mean works only with models of type bert, camembert, electra, roberta, xlm-roberta; "
+        "pooling mean works only with models of type bert, camembert, electra, roberta, xlm-roberta, modernbert; "
         f"{folder} is distilbert",
     ]
+
+
+@pytest.mark.parametrize(("when", "is_fault"), [("[0, 1]", True), ("0", False)])
+def test_layers_that_one_trial_would_freeze_and_begin_anew_are_refused(
+    load, tiny_bert, when, is_fault
+):
+    loaded = load(
+        GOOD.replace("minilm-l6", str(tiny_bert)), "fixed.max_length=32",
+        "space.frozen_layers={choice: [0, 1]}",
+        f"space.reinit_layers={{choice: [0, 2], when: {{frozen_layers: {when}}}}}",
+    )  # fmt: skip
+    if not is_fault:
+        check_outside(loaded)
+        return
+    with pytest.raises(SweepError, match="frozen_layers 1 and reinit_layers 2 overlap in the 2"):
+        check_outside(loaded)
+
+
+def test_a_model_whose_layers_are_one_has_none_to_choose_from(load, tiny_bert, tmp_path):
+    folder = shutil.copytree(tiny_bert, tmp_path / "albert")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "albert"}))
+    loaded = load(
+        GOOD.replace("minilm-l6", str(folder)), "fixed.max_length=32",
+        "space.layer_decay={choice: [1.0, 0.8]}",
+    )  # fmt: skip
+    with pytest.raises(
+        SweepError, match="layer_decay does not work with .* again and again"
+    ) as told:
+        check_outside(loaded)
+    assert len(told.value.faults) == 1
 
 
 def test_what_is_searched_for_one_model_is_not_asked_of_another(load, tiny_bert, tmp_path):
@@ -307,6 +338,19 @@ def test_an_augmentation_that_breaks_labels_is_told_with_its_place(tmp_path):
         "space.augment augment punctuation would break the labels of cola, which are about the very words",
         "space.augment augment swap needs pairs of texts, and those of cola are single",
     ]
+
+
+def test_pairs_of_ones_own_are_swapped_only_where_their_order_is_said_to_say_nothing(tmp_path):
+    rows = [f"one {i},two {i},{i % 2}" for i in range(20)]
+    (tmp_path / "nli.csv").write_text("\n".join(["premise,hypothesis,label", *rows]) + "\n")
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "task: {data: nli.csv, text: [premise, hypothesis], label: label}\nmodel: minilm-l6\n"
+        "objective: {metric: eval_accuracy}\nspace:\n  augment: {choice: [none, swap]}\n"
+    )
+    with pytest.raises(SweepError, match=r"space.augment augment swap gives .* \{symmetric: true\}"):
+        load_sweep(path)
+    load_sweep(path, ["task.symmetric=true"])
 
 
 def test_synonyms_on_sagemaker_need_an_image_that_has_them(tmp_path, monkeypatch):
