@@ -183,10 +183,14 @@ def _where_active(table: TrialTable, view: View, active: list[TrialRow]) -> View
     return view_of(table, axes, active, view.centre, view.seed)
 
 
-def _may_tell(table: TrialTable, fit: Fit) -> bool:
-    """Whether more trials could tell what these cannot: not where every point of a small space has run."""
+def _why_closed(table: TrialTable, fit: Fit) -> str:
+    """Why more trials of this sweep could not tell what these cannot; empty where they could."""
     points = math.prod(column.size for column in table.columns)
-    return points >= FEWEST_CONFIGURATIONS and points > fit.configurations
+    if points < FEWEST_CONFIGURATIONS or points <= fit.configurations:
+        return "every point of the space has run"
+    if table.is_one_at_a_time:
+        return "changes one at a time do not show what a value does beside other values"
+    return ""
 
 
 def _parameter(
@@ -221,16 +225,16 @@ def _parameter(
     ):  # fmt: skip
         sentence = f"These trials cannot tell whether {name} matters{where}: {view.fit.reason}."
         more = max(20, view.fit.finished)
-        if not _may_tell(table, view.fit):
+        if _why_closed(table, view.fit):
             return replace(blank, sentence=sentence)
         sentence += f" About {more} more trials would be the next thing to try."
         return replace(blank, sentence=sentence, more_trials=more)
     main = of_draws(view.shares.main_DS[j], LEVEL)
     total = of_draws(view.shares.total_DS[j], LEVEL)
     verdict = verdict_of(total, noise_share, view.fit.r2, view.fit.finished + view.fit.pruned)
-    is_open = _may_tell(table, view.fit)
+    closed = _why_closed(table, view.fit)
     more_needed = None
-    if verdict == CANNOT_TELL and is_open:
+    if verdict == CANNOT_TELL and not closed:
         more_needed = more_trials(total, view.fit.finished)
     if more_needed is not None and active < everywhere:  # only some of them will have it
         more_needed = 10 * round(more_needed * everywhere / active / 10)
@@ -246,7 +250,7 @@ def _parameter(
         total=total,
         local=local,
         verdict=verdict,
-        sentence=_sentence(name, where, main, total, verdict, more_needed, is_open),
+        sentence=_sentence(name, where, main, total, verdict, more_needed, closed),
         more_trials=more_needed,
         safe_range=safe,
         effect=averaged(view.posterior, j, LEVEL),
@@ -255,9 +259,9 @@ def _parameter(
 
 
 def _sentence(
-    name: str, where: str, main: Interval, total: Interval, verdict: str, more_needed: int | None, is_open: bool,
+    name: str, where: str, main: Interval, total: Interval, verdict: str, more_needed: int | None, closed: str,
 ) -> str:  # fmt: skip
-    """What is said of a parameter; `is_open` where there are points that have not run."""
+    """What is said of a parameter; `closed` says why more trials would not help."""
     name, there = name + where, "cause there" if where else "cause"
     shown = f"{total.estimate:.0%} ({total.low:.0%} to {total.high:.0%})"
     if verdict == MATTERS:
@@ -270,8 +274,8 @@ def _sentence(
         text = f"These trials cannot tell whether {name} matters: its share is {shown}"
         if total.low > MATTERS_ABOVE:
             text += ", but the trials do not yet show that hyperparameters do anything beyond seed noise"
-        if not is_open:
-            return f"{text}; every point of the space has run."
+        if closed:
+            return f"{text}; {closed}."
         if more_needed is None:
             return f"{text}; it would take more than {MOST_FACTOR} times as many trials."
         return f"{text}; roughly {more_needed} more trials may settle it."

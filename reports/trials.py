@@ -20,6 +20,10 @@ from reports.wording import counted
 STATUSES = ("finished", "pruned", "failed", "interrupted", "running", "waiting")
 
 
+ONE_AT_A_TIME = "one at a time"
+"""How the sampler of that name says that it chose a trial"""
+
+
 @dataclass(frozen=True)
 class Column:
     """One searched parameter: its declared range and scale; `step` apart, where only some values are."""
@@ -126,6 +130,12 @@ class TrialTable:
     def is_choice(self) -> bool:
         """Whether the best search trial was picked among several, so that its score is partly luck."""
         return len(self.finished("search")) > 1
+
+    @property
+    def is_one_at_a_time(self) -> bool:
+        """Whether the search was an ablation: the default, and each of its values changed alone, by its sampler."""
+        chosen = {t.chosen_by for t in self.trials if t.purpose == "search"}
+        return ONE_AT_A_TIME in chosen and chosen <= {"default", ONE_AT_A_TIME}
 
     def count(self, status: str) -> int:
         """How many trials have this status."""

@@ -23,15 +23,13 @@ from reports.sensitivity.interval import LEVEL
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.seed_noise import seed_noise
 from reports.sensitivity.verdict import CANNOT_TELL
-from reports.trials import TrialRow, TrialTable
+from reports.trials import ONE_AT_A_TIME, TrialRow, TrialTable
 from reports.winner import confirmed_scores
 from reports.wording import counted, gap, listed, score, shown, spread
 
 NAME, TITLE = "ablation", "One change at a time"
 FEWEST = 2
 """By chance a search tries one change; more of them are a comparison"""
-ON_PURPOSE = "one at a time"
-"""How the sampler of that name says that it chose a trial"""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     runs = [change.runs(is_unselected) for change in changes]
     own = [*fresh.get(default.number, {}).values(), *_scores([default])]
     noise = seed_noise([own, *runs])
-    is_meant = any(change.trial.chosen_by == ON_PURPOSE for change in changes)
+    is_meant = any(change.trial.chosen_by == ONE_AT_A_TIME for change in changes)
     if noise is None or len(changes) < (1 if is_meant else FEWEST):
         return {}
     sign = 1.0 if table.maximize else -1.0
@@ -176,12 +174,24 @@ def draw(data: dict[str, Any]) -> Drawing:
     return Drawing(_sentences(data), [FigureView(figure, description, _table(data))])
 
 
-def _sentences(data: dict[str, Any]) -> list[str]:
-    rows, noise = data["changes"], data["noise"]
-    found = {
-        verdict: [_named(r) for r in rows if r["verdict"] == verdict]
+def in_short(data: dict[str, Any]) -> str:
+    """What the changes surely do, in one sentence."""
+    found = _found(data)
+    better, worse = (listed(found[v]) if found[v] else "none" for v in ("better", "worse"))
+    text = f"Changed one at a time, surely better than the default: {better}; surely worse: {worse}"
+    others = len(data["changes"]) - len(found["better"]) - len(found["worse"])
+    return f"{text}; of the other {others} these runs cannot tell." if others else f"{text}."
+
+
+def _found(data: dict[str, Any]) -> dict[str, list[str]]:
+    return {
+        verdict: [_named(r) for r in data["changes"] if r["verdict"] == verdict]
         for verdict in ("better", "worse")
     }
+
+
+def _sentences(data: dict[str, Any]) -> list[str]:
+    rows, noise, found = data["changes"], data["noise"], _found(data)
     sentences = [
         f"Each row changes one value of the default configuration (trial {data['default']}, "
         f"{spread(data['default_runs'])} over {counted(len(data['default_runs']), 'run')}) and nothing else. "

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.advice import advice
+from reports.sections import ablation
 from reports.sections.drawing import Drawing, Linked
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
@@ -29,7 +30,9 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     else:
         said.append((f"The winner is {describe_winner(table, winner)}.", "winner"))
         said += _against_default(table, analysis, winner)
-        said += _what_matters(analysis)
+        changes = ablation.compute(table, analysis) if table.is_one_at_a_time else {}
+        said += [(ablation.in_short(changes), ablation.NAME)] if changes else []
+        said += _what_matters(analysis, says_open=not changes)
         said += _safe(analysis)
     compared = table.facts.get("compared")
     if isinstance(compared, Mapping) and "verdict" in compared:
@@ -80,7 +83,7 @@ def _against_default(
     return [(text, "winner")]
 
 
-def _what_matters(analysis: Analysis) -> list[tuple[str, str]]:
+def _what_matters(analysis: Analysis, says_open: bool) -> list[tuple[str, str]]:
     by_verdict: dict[str, list[str]] = {}
     ordered = sorted(
         analysis.parameters.values(), key=lambda p: -(p.total.estimate if p.total else 0.0)
@@ -98,7 +101,7 @@ def _what_matters(analysis: Analysis) -> list[tuple[str, str]]:
         )
     if found := by_verdict.get(NEGLIGIBLE):
         said.append(f"What hardly matters: {listed(found)}.")
-    if found := by_verdict.get(CANNOT_TELL):
+    if says_open and (found := by_verdict.get(CANNOT_TELL)):
         why = "" if analysis.fit.trusted else f": {analysis.fit.reason}"
         said.append(f"What these trials cannot tell: whether {listed(found, 'or')} matters{why}.")
     return [(text, "sensitivity") for text in said]

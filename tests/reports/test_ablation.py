@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from reports.analysis import analyze_table
-from reports.sections import ablation
+from reports.sections import ablation, summary
 from reports.trials import read_table
 
 SPACE = {
@@ -63,6 +63,26 @@ def test_each_change_has_its_gain_and_what_is_sure_is_said():
     assert "Surely worse than the default: frozen = 2." in text
     assert "About one in ten intervals of 90% misses" in text
     assert [row[7] for row in drawing.figures[0].table.rows].count("cannot tell") == 3
+
+
+def test_the_summary_of_an_ablation_says_what_is_sure_and_advises_no_trials_that_there_are_not():
+    study = study_of({1: 0.2, 3: -0.2})
+    table = read_table(study)
+    analysis = analyze_table(table)
+    data = summary.compute(table, analysis)
+    said = {sentence["text"]: sentence["section"] for sentence in data["sentences"]}
+    sure = (
+        "Changed one at a time, surely better than the default: schedule = cosine; surely worse: frozen = 2; "
+        "of the other 3 these runs cannot tell."
+    )
+    assert said[sure] == "ablation"
+    assert not any("What these trials cannot tell" in text for text in said)
+    assert not any("more trial" in step["text"] for step in data["next"])
+    assert not any("more trial" in p.sentence for p in analysis.parameters.values())
+    add(study, DEFAULT | {"rdrop": 1.0, "frozen": 4}, 0.0, chosen_by="adaptive")
+    table = read_table(study)
+    data = summary.compute(table, analyze_table(table))
+    assert not any(sentence["text"] == sure for sentence in data["sentences"])
 
 
 def test_of_a_loss_less_is_a_gain():

@@ -348,7 +348,9 @@ def test_pairs_of_ones_own_are_swapped_only_where_their_order_is_said_to_say_not
         "task: {data: nli.csv, text: [premise, hypothesis], label: label}\nmodel: minilm-l6\n"
         "objective: {metric: eval_accuracy}\nspace:\n  augment: {choice: [none, swap]}\n"
     )
-    with pytest.raises(SweepError, match=r"space.augment augment swap gives .* \{symmetric: true\}"):
+    with pytest.raises(
+        SweepError, match=r"space.augment augment swap gives .* \{symmetric: true\}"
+    ):
         load_sweep(path)
     load_sweep(path, ["task.symmetric=true"])
 
