@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-NUMBERS = 2
+NUMBERS = 3
 """Goes up where the same options begin to give other numbers, as by another stream of random ones"""
 LATEST, PREVIOUS = "state.safetensors", "state.previous.safetensors"
 

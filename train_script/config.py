@@ -112,7 +112,7 @@ class TrainConfig:
         unit="layers", low=0, high=1000,
     )  # fmt: skip
     pooling: str = option(
-        "cls", "what the head reads: the first token, or the mean over all tokens (where batches are packed)",
+        "cls", "what the head reads: the first token, or the mean over all tokens (where batches are packed, and ModernBERT)",
         choices=["cls", "mean"],
     )  # fmt: skip
     # What keeps it from learning by heart.

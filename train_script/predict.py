@@ -3,7 +3,7 @@
 from train_script.predict import predict
 predict("runs/demo/trials/0007/model", [("A sentence.", "Another one.")])     # ["paraphrase"]
 
-Plain transformers load the folder as well, but for a model with `pooling: mean`, which is read here.
+Plain transformers load the folder as well, but for a packed kind of model with `pooling: mean`, which is read here.
 """
 
 from collections.abc import Sequence

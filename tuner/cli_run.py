@@ -54,7 +54,7 @@ def work(
     warm: dict[str, Any] | None = None,
     is_slot: bool = False,
 ) -> None:
-    """Runs a sweep, or helps, to its end; prints how it ended; `again` is what goes on with it.
+    """Runs a sweep, or helps, to its end; prints how it ended; `again` is what resumes it.
 
     `warm` is what an earlier run found (`warm_start_of`). A slot that used up its budget is over.
     """

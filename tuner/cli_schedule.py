@@ -42,7 +42,7 @@ def run(folder: Folder) -> None:
 
     Each slot runs as a `tuner schedule once` of its own; one at a time on this
     machine. Files may be added and changed meanwhile. Sweeps that run when this
-    ends save, and the next server resumes it.
+    ends save, and the next server resumes them.
 
     Example:
       tuner schedule run sweeps/

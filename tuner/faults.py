@@ -68,8 +68,8 @@ def _augment_faults(sweep: Sweep, task: TaskBlock) -> Iterator[tuple[Location, s
         elif kind == "swap" and task.name == "file" and not task.symmetric:
             yield (
                 place,
-                "augment swap gives a pair the same label the other way round: write task: {symmetric: true} where that "
-                "is so, as of paraphrases, and leave swap out where it is not, as of a question and its answer",
+                "augment swap keeps the label when the two texts change places: if that is right for your data "
+                "(paraphrases), write task: {symmetric: true}; if not (question and answer), leave swap out",
             )
         elif kind == "synonyms" and not is_here and not _may_have_wordnet(sweep):
             yield (

@@ -162,7 +162,7 @@ class Ledger:
             if self.study._storage.get_trial(trial._trial_id).state != state:
                 raise
 
-    # A trial that was cut off keeps its number: its next worker goes on with it.
+    # A trial that was cut off keeps its number: its next worker resumes it.
 
     def orphans(self, nobodys: Callable[[FrozenTrial], bool]) -> list[FrozenTrial]:
         """Trials that were released, and running ones that `nobodys` is true of; oldest first."""
@@ -190,7 +190,7 @@ class Ledger:
         return trial
 
     def release(self, trial: optuna.Trial) -> None:
-        """Gives a trial that was cut short back, to be gone on with."""
+        """Gives a trial that was cut short back, to be resumed."""
         trial.set_user_attr("outcome", "interrupted")
         self.study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 

@@ -319,13 +319,22 @@ def _overlap(sweep: Sweep, model: str, layers: int | None) -> tuple[int, int] | 
     names = ("frozen_layers", "reinit_layers")
     if layers is None or (sweep.search.sampler == "one_at_a_time" and {*names} <= {*sweep.space}):
         return None
-    frozen, anew = ([int(v) for v in values_of(sweep, name, model)] for name in names)
+    frozen, anew = (
+        [int(v) for v in (*values_of(sweep, name, model), *_waited_for(sweep, other, name))]
+        for name, other in (names, names[::-1])
+    )
     pairs = [
         (f, a) for f, a in product(frozen, anew)
         if max(f, a) <= layers < f + a
         and _is_active(sweep, names[0], names[1], a) and _is_active(sweep, names[1], names[0], f)
     ]  # fmt: skip
     return max(pairs, key=sum, default=None)
+
+
+def _waited_for(sweep: Sweep, name: str, other: str) -> Sequence[Scalar]:
+    """The values of `other` for which `name` is searched, where its `when` names some; they may lie within a range."""
+    wanted = (sweep.space[name].when or {}).get(other, []) if name in sweep.space else []
+    return wanted if isinstance(wanted, list) else [wanted]
 
 
 def _is_active(sweep: Sweep, name: str, other: str, value: Scalar) -> bool:

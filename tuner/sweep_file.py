@@ -28,7 +28,7 @@ class TaskBlock(Block):
     label: str = ""
     """Task `file`: the label column"""
     symmetric: bool = False
-    """Task `file`: the order of a pair says nothing of its label, so `augment: swap` may be used"""
+    """Task `file`: the order of a pair does not affect its label, so `augment: swap` may be used"""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The share set apart where there is no validation file; never from test data"""
     limit: Annotated[int, Field(ge=0)] = 0

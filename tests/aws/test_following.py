@@ -325,27 +325,48 @@ def test_money_used_up_stops_the_jobs_on_aws(run_on_aws, emulator, monkeypatch):
     assert 1.0 < spent <= 30
 
 
-def test_a_tuning_job_that_aws_ends_by_its_time_limit_was_stopped_by_nobody(
-    run_on_aws, emulator, monkeypatch
-):
-    """The hours of the budget are its limit; AWS says Stopped, as of one that a person stopped."""
+@pytest.fixture
+def hasty(emulator, monkeypatch):
+    """Has AWS end the first tuning job after three seconds, as by its time limit."""
     real = emulator.service.answer
 
-    def hasty(operation, request):
-        answer = real(operation, request)
-        if operation == "CreateHyperParameterTuningJob":
-            job = emulator.service.tuning[request["HyperParameterTuningJobName"]]
-            assert 3000 < job.config["ResourceLimits"]["MaxRuntimeInSeconds"] <= 3600
-            job.config["ResourceLimits"]["MaxRuntimeInSeconds"] = 3
-        return answer
+    def answer(operation, request):
+        said = real(operation, request)
+        if operation == "CreateHyperParameterTuningJob" and len(emulator.service.tuning) == 1:
+            limits = emulator.service.tuning[request["HyperParameterTuningJobName"]].config
+            limits["ResourceLimits"]["MaxRuntimeInSeconds"] = 3
+        return said
 
-    monkeypatch.setattr(emulator.service, "answer", hasty)
+    monkeypatch.setattr(emulator.service, "answer", answer)
+    monkeypatch.setattr("tuner.aws.jobs.SECONDS_TO_STOP", 1.0)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("caps", "ends"),
+    [({"hours": 0.03}, Outcome.OUT_OF_HOURS), ({"usd": 110.0}, Outcome.OUT_OF_MONEY)],
+)
+def test_a_tuning_job_that_aws_ends_by_its_time_limit_was_stopped_by_nobody(run_on_aws, caps, ends):
+    """AWS says Stopped, as of one that a person stopped."""
     outcome, ledger = run_on_aws(
-        fixed={"sleep": 1.0}, budget={"trials": 50, "parallel": 1, "hours": 1}
-    )
-    assert outcome is Outcome.OUT_OF_HOURS
+        fixed={"sleep": 1.0}, prices={"ml.g4dn.xlarge": 3600.0},
+        budget={"trials": 50, "parallel": 1} | caps,
+    )  # fmt: skip
+    assert outcome is ends
     assert not ledger.study.user_attrs["stop_asked"]
     assert not any(t.state == TrialState.RUNNING for t in ledger.read_trials())
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_larger_budget_than_the_one_that_a_tuning_job_began_with_pays_for_another(
+    run_on_aws, emulator
+):
+    outcome, ledger = run_on_aws(
+        fixed={"sleep": 1.0}, budget={"trials": 5, "parallel": 1, "hours": 9}
+    )
+    assert outcome is Outcome.FINISHED
+    assert len(emulator.service.tuning) == 2
+    assert len(ledger.counted("search")) == 5
 
 
 def test_our_own_jobs_have_a_time_limit_that_the_money_pays_for(run_on_aws, emulator, monkeypatch):

@@ -201,7 +201,7 @@ def test_no_norm_means_no_clipping(trained):
     assert losses(none) == losses(huge) != losses(small)
 
 
-@pytest.mark.parametrize("kind", ["bert", "deberta"])
+@pytest.mark.parametrize("kind", ["bert", "deberta", "modernbert"])
 def test_top_layers_begin_anew_and_the_others_do_not(fit_of, of_kind, kind):
     """Whatever was in them: weights as the model's configuration draws them, norms of 1, no biases."""
     folder = of_kind(kind, initializer_range=0.1)
@@ -210,15 +210,20 @@ def test_top_layers_begin_anew_and_the_others_do_not(fit_of, of_kind, kind):
     }
     save_file(before, folder / "model.safetensors", {"format": "pt"})
     after = fit_of(model=str(folder), reinit_layers=1, max_length=40).model.base_model.state_dict()
-    parts = ("encoder.layer.1.", "pooler.") if kind == "bert" else ("encoder.layer.1.",)
+    parts = {
+        "bert": ("encoder.layer.1.", "pooler."), "deberta": ("encoder.layer.1.",), "modernbert": ("layers.1.",)
+    }[kind]  # fmt: skip
     for name, weights in before.items():
         if not name.startswith(parts):
             assert torch.equal(after[name], weights), name
         elif weights.ndim == 2:
-            assert after[name].std().item() == pytest.approx(0.1, rel=0.2), name
+            smaller = (
+                2 if ".Wo." in name else 1
+            )  # ModernBERT's outputs, by the root of twice its layers
+            assert after[name].std().item() == pytest.approx(0.1 / smaller, rel=0.2), name
             assert abs(after[name].mean().item()) < 0.02, name
         else:
-            assert set(after[name].tolist()) == {float(name.endswith("LayerNorm.weight"))}, name
+            assert set(after[name].tolist()) == {float("orm.weight" in name)}, name
 
 
 def test_modernbert_pools_as_it_is_told_whatever_its_configuration_says(fit_of, of_kind):
@@ -490,19 +495,18 @@ def test_a_run_that_is_cut_off_goes_on_with_its_average_its_best_and_its_texts(
 
 @pytest.mark.parametrize("options", [{}, {"ema": 0.9}])
 def test_the_model_that_is_saved_is_the_best_one_also_after_an_interruption(
-    trained, fit_of, capsys, options
+    trained, fit_of, capsys, monkeypatch, options
 ):
-    options = options | {
-        "keep": "best", "metric": "eval_loss", "learning_rate": 0.03, "schedule": "constant",
-        "epochs": 6, "evaluations": 6,
-    }  # fmt: skip
-    records, _, fit, _ = trained(checkpoint_dir="whole", **options)
+    """The rate is so high from the tenth of eighteen steps that nothing after it can be the best."""
+    monkeypatch.setattr(fit, "schedule_factor", lambda step, *_: 1.0 if step < 9 else 300.0)
+    options = options | {"keep": "best", "metric": "eval_loss", "epochs": 6, "evaluations": 6}
+    records, _, made, _ = trained(checkpoint_dir="whole", **options)
     best = min(records, key=lambda record: record["eval_loss"])
-    assert best["step"] < records[-1]["step"]
-    assert fit._evaluate()[0]["eval_loss"] == pytest.approx(best["eval_loss"], abs=1e-6)
+    assert best["step"] <= 12 < records[-1]["step"]
+    assert made._evaluate()[0]["eval_loss"] == pytest.approx(best["eval_loss"], abs=1e-6)
     whole = load_file("outputs/model/model.safetensors")
     assert all(
-        torch.equal(weights, fit.model.state_dict()[name]) for name, weights in whole.items()
+        torch.equal(weights, made.model.state_dict()[name]) for name, weights in whole.items()
     )
     cut = fit_of(**options)
     step = cut._step

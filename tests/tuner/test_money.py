@@ -63,18 +63,18 @@ def test_a_sweep_overspends_by_less_than_a_poll_interval(seed, write_sweep, tmp_
 
 
 def test_what_was_chosen_while_the_money_ran_out_is_not_started(write_sweep, tmp_path, monkeypatch):
-    """A sampler may think for seconds; what it chose is kept for a run with more money."""
+    """A sampler may think for long; what it chose is kept for a run with more money."""
     choose = local_backend.Making.next
 
     def slowly(self, propose, ours):
         begun = choose(self, propose, ours)
         if begun is not None and begun.trial.number == 1:
-            time.sleep(3.0)
+            monkeypatch.setattr(Workers, "usd", property(lambda _: 1e6))
         return begun
 
     monkeypatch.setattr(local_backend.Making, "next", slowly)
     outcome, ledger = spend(
-        write_sweep, tmp_path / "run", 3.0, fixed={"sleep": 60.0}, budget={"trials": 9, "parallel": 2}
+        write_sweep, tmp_path / "run", 1e5, fixed={"sleep": 60.0}, budget={"trials": 9, "parallel": 2}
     )  # fmt: skip
     assert outcome is Outcome.OUT_OF_MONEY
     assert not (tmp_path / "run" / "trials" / "0001").exists()

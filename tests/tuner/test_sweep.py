@@ -224,13 +224,21 @@ def test_what_the_model_cannot_do_is_refused_before_any_trial(load, tiny_bert, t
     ]
 
 
-@pytest.mark.parametrize(("when", "is_fault"), [("[0, 1]", True), ("0", False)])
+@pytest.mark.parametrize(
+    ("frozen", "when", "is_fault"),
+    [
+        ("choice: [0, 1]", "[0, 1]", True),
+        ("choice: [0, 1]", "0", False),
+        ("int: [0, 2]", "[0, 1]", True),  # 1 is no end of the range
+        ("int: [0, 2]", "0", False),
+    ],
+)
 def test_layers_that_one_trial_would_freeze_and_begin_anew_are_refused(
-    load, tiny_bert, when, is_fault
+    load, tiny_bert, frozen, when, is_fault
 ):
     loaded = load(
         GOOD.replace("minilm-l6", str(tiny_bert)), "fixed.max_length=32",
-        "space.frozen_layers={choice: [0, 1]}",
+        f"space.frozen_layers={{{frozen}}}",
         f"space.reinit_layers={{choice: [0, 2], when: {{frozen_layers: {when}}}}}",
     )  # fmt: skip
     if not is_fault:
@@ -349,7 +357,7 @@ def test_pairs_of_ones_own_are_swapped_only_where_their_order_is_said_to_say_not
         "objective: {metric: eval_accuracy}\nspace:\n  augment: {choice: [none, swap]}\n"
     )
     with pytest.raises(
-        SweepError, match=r"space.augment augment swap gives .* \{symmetric: true\}"
+        SweepError, match=r"space.augment augment swap keeps .* \{symmetric: true\}"
     ):
         load_sweep(path)
     load_sweep(path, ["task.symmetric=true"])

@@ -293,7 +293,9 @@ def job_stem(loaded: LoadedSweep, run_name: str, place: Place) -> str:
     )  # fmt: skip
     if sweep.model is not None and not loaded.sends_model(sweep.model):  # the hub's, by its name
         kept["model"] = sweep.model
-    task = sweep.task.model_dump(exclude={"data", "validation"}) if sweep.task else None
+    task = (
+        sweep.task.model_dump(exclude={"data", "validation", "symmetric"}) if sweep.task else None
+    )
     block = sweep.sagemaker.model_dump(include={"strategy", "autotune", "warm_start", "completion"})
     stands_on = [place.code, place.program, place.image, dict(place.channels)]
     identity = json.dumps([run_name, kept, task, block, stands_on], sort_keys=True)

@@ -298,9 +298,6 @@ class _Run:
         there = self._call(partial(jobs.read_tuning_job, self.aws, name))
         if there is None:
             spent = self._spent() if self.sweep.budget.usd is not None else 0.0
-            bounds = request.seconds_by_cap(self.loaded, self._elapsed(), spent)
-            if bounds:
-                part["limited_by"] = min(bounds, key=lambda cap: bounds[cap])
             seconds = request.longest_seconds(self.loaded, self._elapsed(), spent)
             asked = request.tuning_request(
                 self.loaded, self.place, name, trials, seconds, parents, number
@@ -379,15 +376,23 @@ class _Run:
             if over and not unfinished:
                 part["status"] = status
                 self._note_parts()
+                by_limit = status == "Stopped" and jobs.ended_by_its_time_limit(said)
+                if by_limit and not self._is_stopped():
+                    self._check_time_for_another()
+                    return True
                 if was_running:
                     self.followed.add(name)
                 self._judge(name, said)
-                if status != "Stopped" or not was_running:
-                    return True
-                if not self._is_stopped() and jobs.ended_by_its_time_limit(said):
-                    raise _UsedUp(part.get("limited_by", "budget.hours"))
-                return False
+                return not (status == "Stopped" and was_running)
             self._wait()
+
+    def _check_time_for_another(self) -> None:
+        """Whether the budget, which may be larger than when a tuning job got its time limit, has time for one more."""
+        spent = self._spent() if self.sweep.budget.usd is not None else 0.0
+        bounds = request.seconds_by_cap(self.loaded, self._elapsed(), spent)
+        for cap, seconds in bounds.items():
+            if seconds < request.SHORTEST_RUN_SECONDS:
+                raise _UsedUp(cap)
 
     def _judge(self, name: str, said: dict[str, Any]) -> None:
         """AMT gives up by itself after five training jobs without one success."""
