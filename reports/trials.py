@@ -18,8 +18,6 @@ from reports.errors import ReportError
 from reports.wording import counted
 
 STATUSES = ("finished", "pruned", "failed", "interrupted", "running", "waiting")
-
-
 ONE_AT_A_TIME = "one at a time"
 """How the sampler of that name says that it chose a trial"""
 

@@ -197,10 +197,9 @@ def reinitialize(model: Any, count: int, frozen: int = 0) -> None:
         )
     pooler = getattr(model.base_model, "pooler", None)
     for top in [*layers[-count:], *([pooler] if pooler is not None else [])]:
+        # The mark by which transformers leaves alone what was loaded.
         for parameter in top.parameters():
-            parameter._is_hf_initialized = (
-                False  # by which transformers leaves alone what was loaded
-            )
+            parameter._is_hf_initialized = False
         top.apply(model._init_weights)
 
 

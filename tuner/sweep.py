@@ -339,8 +339,8 @@ def _waited_for(sweep: Sweep, name: str, other: str) -> Sequence[Scalar]:
 
 def _is_active(sweep: Sweep, name: str, other: str, value: Scalar) -> bool:
     """Whether `name` is searched where `other` has this value."""
-    wanted = (sweep.space[name].when or {}).get(other, value) if name in sweep.space else value
-    return value in (wanted if isinstance(wanted, list) else [wanted])
+    waited_for = _waited_for(sweep, name, other)
+    return not waited_for or value in waited_for
 
 
 def values_of(sweep: Sweep, option: str, model: str | None = None) -> Sequence[Scalar]:

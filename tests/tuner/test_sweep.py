@@ -206,10 +206,21 @@ def test_input_longer_than_the_model_is_refused_before_any_trial(load, tiny_bert
         check_outside(loaded)
 
 
-def test_what_the_model_cannot_do_is_refused_before_any_trial(load, tiny_bert, tmp_path):
-    folder = shutil.copytree(tiny_bert, tmp_path / "distilbert")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "distilbert"}))
+@pytest.fixture
+def of_type(tiny_bert, tmp_path):
+    """The folder of a model that says to be of another type; `more` is of its configuration."""
+
+    def make(kind, **more):
+        folder = shutil.copytree(tiny_bert, tmp_path / kind)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"model_type": kind} | more))
+        return folder
+
+    return make
+
+
+def test_what_the_model_cannot_do_is_refused_before_any_trial(load, of_type):
+    folder = of_type("distilbert")
     loaded = load(
         GOOD.replace("minilm-l6", str(folder)), "fixed.max_length=32",
         "space.frozen_layers={choice: [0, 3]}", "fixed.reinit_layers=4", "fixed.pooling=mean",
@@ -248,10 +259,8 @@ def test_layers_that_one_trial_would_freeze_and_begin_anew_are_refused(
         check_outside(loaded)
 
 
-def test_a_model_whose_layers_are_one_has_none_to_choose_from(load, tiny_bert, tmp_path):
-    folder = shutil.copytree(tiny_bert, tmp_path / "albert")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "albert"}))
+def test_a_model_whose_layers_are_one_has_none_to_choose_from(load, of_type):
+    folder = of_type("albert")
     loaded = load(
         GOOD.replace("minilm-l6", str(folder)), "fixed.max_length=32",
         "space.layer_decay={choice: [1.0, 0.8]}",
@@ -263,13 +272,9 @@ def test_a_model_whose_layers_are_one_has_none_to_choose_from(load, tiny_bert, t
     assert len(told.value.faults) == 1
 
 
-def test_what_is_searched_for_one_model_is_not_asked_of_another(load, tiny_bert, tmp_path):
+def test_what_is_searched_for_one_model_is_not_asked_of_another(load, tiny_bert, of_type):
     """Deep: a model of another type, whose layers are four."""
-    deep = shutil.copytree(tiny_bert, tmp_path / "deep")
-    config = json.loads((deep / "config.json").read_text())
-    (deep / "config.json").write_text(
-        json.dumps(config | {"model_type": "distilbert", "num_hidden_layers": 4, "n_layers": 4})
-    )
+    deep = of_type("distilbert", num_hidden_layers=4, n_layers=4)
     both = json.dumps([str(tiny_bert), str(deep)])
     text = GOOD.replace("model: minilm-l6\n", "")
     space = (

@@ -24,6 +24,10 @@ class Outcome(Enum):
     DETACHED = "no longer followed; its jobs keep running in AWS and cost money"
 
 
+CAPS = {"budget.hours": Outcome.OUT_OF_HOURS, "budget.usd": Outcome.OUT_OF_MONEY}
+"""How a sweep ends that has used one of them up"""
+
+
 class Backend(Protocol):
     """Runs a sweep's trials into a ledger."""
 

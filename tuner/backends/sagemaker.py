@@ -28,7 +28,7 @@ from tuner.aws.session import (
     training_image,
 )
 from tuner.aws.upload import pack_script, send_channels, send_script
-from tuner.backends.base import Outcome
+from tuner.backends.base import CAPS, Outcome
 from tuner.backends.folding import Folding, used_up
 from tuner.errors import SweepFailed, TunerError
 from tuner.ledger import Ledger
@@ -47,7 +47,6 @@ LONGEST_NAME = 63
 SHORTEST_OWN_SECONDS = 60.0
 OVER_ALREADY = "ValidationException"
 """A job may end between the question and the stop; others still have to be stopped"""
-CAPS = {"budget.usd": Outcome.OUT_OF_MONEY, "budget.hours": Outcome.OUT_OF_HOURS}
 THERE_ALREADY = "ResourceInUse"
 """Names are the sweep's own: a job of this name is the one that was asked for"""
 
@@ -297,8 +296,7 @@ class _Run:
         self._note_parts()  # first written down, then asked for: a kill leaves no unknown job
         there = self._call(partial(jobs.read_tuning_job, self.aws, name))
         if there is None:
-            spent = self._spent() if self.sweep.budget.usd is not None else 0.0
-            seconds = request.longest_seconds(self.loaded, self._elapsed(), spent)
+            seconds = request.longest_seconds(self.loaded, *self._used())
             asked = request.tuning_request(
                 self.loaded, self.place, name, trials, seconds, parents, number
             )
@@ -322,6 +320,10 @@ class _Run:
     def _rate(self, at_once: int) -> float:
         """Dollars a second of so many trials."""
         return self.block.usd_per_second(at_once)
+
+    def _used(self) -> tuple[float, float]:
+        """Seconds, and dollars where they are counted."""
+        return self._elapsed(), self._spent() if self.sweep.budget.usd is not None else 0.0
 
     def _spent(self) -> float:
         """Dollars, with what is in flight; that is counted from when it was asked for."""
@@ -388,9 +390,7 @@ class _Run:
 
     def _check_time_for_another(self) -> None:
         """Whether the budget, which may be larger than when a tuning job got its time limit, has time for one more."""
-        spent = self._spent() if self.sweep.budget.usd is not None else 0.0
-        bounds = request.seconds_by_cap(self.loaded, self._elapsed(), spent)
-        for cap, seconds in bounds.items():
+        for cap, seconds in request.seconds_by_cap(self.loaded, *self._used()).items():
             if seconds < request.SHORTEST_RUN_SECONDS:
                 raise _UsedUp(cap)
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from tuner.backends.base import Outcome
+from tuner.backends.base import CAPS, Outcome
 from tuner.ledger import Ledger
 from tuner.processes import KILL_AFTER_SECONDS
 from tuner.sweep_file import Budget
@@ -15,11 +15,15 @@ class Cap:
     """A hard cap: before it is reached trials are asked to save, when it is they are killed."""
 
     name: str
-    outcome: Outcome
     seconds_left: float
     """At the present pace"""
     seconds: float
     """In all"""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the sweep ends by it."""
+        return CAPS[self.name]
 
     @property
     def reserve(self) -> float:
@@ -58,16 +62,12 @@ class Spending:
         caps = []
         if self.budget.hours:
             most = self.budget.hours * 3600
-            caps.append(Cap("budget.hours", Outcome.OUT_OF_HOURS, most - self.elapsed(), most))
+            caps.append(Cap("budget.hours", most - self.elapsed(), most))
         if self.budget.usd and (price := self.workers.price):
             left = self.budget.usd - self.others.usd - self.workers.usd
             an_hour = self.workers.usd_per_hour + self.others.usd_per_hour or price
-            caps.append(
-                Cap(
-                    "budget.usd", Outcome.OUT_OF_MONEY, left * 3600 / an_hour,
-                    self.budget.usd * 3600 / price,
-                )
-            )  # fmt: skip
+            most = self.budget.usd * 3600 / price
+            caps.append(Cap("budget.usd", left * 3600 / an_hour, most))
         return caps
 
     def reached(self) -> Cap | None:
