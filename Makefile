@@ -46,8 +46,8 @@ MRPC ?= $(wildcard ../shared/data/mrpc)
 bench: $(VENV)/.ready-dev ## measure a sweep beside Trainer's, Ray's and the usual recipe; one trial; reports (three hours)
 	$(PIP) install -c constraints.txt -e '.[bench]'
 	@$(if $(MRPC),,echo "bench: without MRPC=path/to/MRPC the demo stands in, too short for what docs/benchmarks.md has")
-	$(BIN)/python bench/sweeps.py $(if $(MRPC),--data $(MRPC))
-	$(BIN)/python bench/gpu.py
+	$(BIN)/python bench/sweeps.py --turns 3 $(if $(MRPC),--data $(MRPC))
+	$(BIN)/python bench/gpu.py $(if $(MRPC),--data $(MRPC))
 	$(BIN)/python bench/trial.py
 	$(BIN)/python bench/growth.py
 	$(BIN)/python bench/where.py

@@ -46,28 +46,32 @@ def by_optuna(
 
 
 def by_ray(model: str, train: Path, validation: Path, folder: str, points: list[Any]) -> list[Any]:
-    """Ray Tune around the same training, one core each, as many at once as there are cores."""
+    """Ray Tune around the same training: a GPU each, else a core each, as many at once as there are."""
     import ray
+    import torch
     from ray import tune
 
     here = str(Path(__file__).resolve().parent)
+    gpus = torch.cuda.device_count()
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 
     def objective(point: dict[str, Any]) -> None:
         sys.path.insert(0, here)
-        os.environ["OMP_NUM_THREADS"] = "1"
+        if not gpus:
+            os.environ["OMP_NUM_THREADS"] = "1"
         import hf_trial
         import torch
 
-        torch.set_num_threads(1)
+        if not gpus:
+            torch.set_num_threads(1)
         tune.report(hf_trial.run(model, train, validation, point, folder, padding=False))
 
     tuner = tune.Tuner(
-        tune.with_resources(objective, {"cpu": 1}), param_space=tune.grid_search(points),
+        tune.with_resources(objective, {"cpu": 1, "gpu": int(gpus > 0)}), param_space=tune.grid_search(points),
         run_config=tune.RunConfig(storage_path=folder, verbose=0),
     )  # fmt: skip
     names = ("accuracy", "step", "train_seconds")
-    at_once = {"at_once": len(os.sched_getaffinity(0))}
+    at_once = {"at_once": gpus or len(os.sched_getaffinity(0))}
     return [{name: r.metrics[name] for name in names} | at_once for r in tuner.fit()]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import load_dataset
 from transformers import (
     AutoModelForSequenceClassification,
@@ -47,7 +48,8 @@ def make_trainer(
     )
     arguments = TrainingArguments(
         output_dir=folder, report_to=[], save_strategy="no", eval_strategy="epoch", num_train_epochs=1,
-        per_device_eval_batch_size=64, disable_tqdm=True, use_cpu=True, logging_strategy="no",
+        per_device_eval_batch_size=64, disable_tqdm=True, logging_strategy="no",
+        use_cpu=not torch.cuda.is_available(),
         **options,
     )  # fmt: skip
     return Trainer(

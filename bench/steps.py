@@ -8,10 +8,14 @@ from transformers import BertConfig, BertForSequenceClassification
 from train_script.packed import PackedBert, pack
 
 Rows = list[dict[str, list[int]]]
-FLOPS_A_TOKEN = 6 * (5 * 12 + 2) * 384**2
-"""Of MiniLM-L6 packed, forward and backward: 12 D² weights a layer, 6 operations each; of the last layer keys and values alone see
-all tokens"""
 WAYS = ("padded to the most", "padded to the longest", "packed")
+
+
+def flops_a_token(layers: int, width: int) -> int:
+    """Of a packed BERT, forward and backward: 12 D² weights a layer, 6 operations each; of the last layer
+    keys and values alone see all tokens.
+    """
+    return 6 * (12 * (layers - 1) + 2) * width**2
 
 
 def rows_of(count: int, mean: float = 53.0, most: int = 128) -> Rows:

@@ -5,7 +5,8 @@
 (e), only where `--ways` names it, is (b) with `bf16=True`, which its users have to ask for.
 Same data, same model, one epoch; each as its users run it, one way after the other in each
 round, or with `--turns 3` one after the other for each of the three learning rates. Before each the machine's own
-matrix multiplication is measured, so that a slow quarter of an hour is seen. Prints the Markdown of docs/benchmarks.md.
+matrix multiplication is measured, so that a slow quarter of an hour is seen. On a GPU where there is one (bench/gpu.py).
+Prints the Markdown of docs/benchmarks.md.
 """
 
 import argparse
@@ -29,8 +30,9 @@ import psutil
 import torch
 import yaml
 from scipy.stats import t as student
-from steps import FLOPS_A_TOKEN
+from steps import flops_a_token
 
+from train_script.model import has_native_bf16
 from train_script.pretrained import locate_model
 from train_script.tasks import TaskOptions, load_task
 
@@ -45,6 +47,8 @@ class Arena:
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder, self.options = folder, options
         self.model = locate_model(options.model)
+        shape = json.loads((Path(self.model) / "config.json").read_text())
+        self.layers, self.width = int(shape["num_hidden_layers"]), int(shape["hidden_size"])
         self.points = [
             dict(zip(GRID, values, strict=True)) | {"seed": i}
             for i, values in enumerate(product(*GRID.values()))
@@ -73,8 +77,8 @@ class Arena:
     def measured(self, way: Callable[["Arena"], list[dict[str, float]]]) -> dict[str, Any]:
         """One sweep: seconds, its trials in the order of the points, the most memory that its processes had together."""
         steps = [math.ceil(self.pairs / point["batch_size"]) for point in self.points]
-        rates = [gemm_rate()]
-        peak, over = [0], threading.Event()
+        rates = [gemm_rate(self.width)]
+        peak, over = [0, 0], threading.Event()
         watch = threading.Thread(target=_watch, args=(peak, over))
         watch.start()
         began = time.monotonic()
@@ -84,15 +88,16 @@ class Arena:
         watch.join()
         if [trial["step"] for trial in trials] != steps:
             raise SystemExit(f"{way.__name__} took other steps than {steps}: {trials}")
-        rates.append(gemm_rate())
+        rates.append(gemm_rate(self.width))
         return {
-            "seconds": seconds, "memory": peak[0], "gemm": rates, "trials": trials, "points": self.points,
+            "seconds": seconds, "memory": peak[0], "gpu_memory": peak[1], "gemm": rates, "trials": trials, "points": self.points,
             "accuracy": mean(trial["accuracy"] for trial in trials),
         }  # fmt: skip
 
 
 def _watch(peak: list[int], over: threading.Event) -> None:
-    me = psutil.Process()
+    """The most bytes that all children have together, and that they take of the GPU."""
+    me, before = psutil.Process(), _gpu_bytes()
     while not over.wait(0.5):
         total = 0
         for child in me.children(recursive=True):
@@ -100,7 +105,15 @@ def _watch(peak: list[int], over: threading.Event) -> None:
                 total += child.memory_full_info().pss
             except psutil.Error:
                 continue
-        peak[0] = max(peak[0], total)
+        peak[0], peak[1] = max(peak[0], total), max(peak[1], _gpu_bytes() - before)
+
+
+def _gpu_bytes() -> int:
+    """What is taken of the GPU, by whomever."""
+    if not torch.cuda.is_available():
+        return 0
+    free, total = torch.cuda.mem_get_info()
+    return total - free
 
 
 def recipe(arena: Arena) -> list[dict[str, float]]:
@@ -177,20 +190,25 @@ def _said(command: list[str]) -> str:
     return done.stdout
 
 
-def gemm_rate() -> float:
-    """GFLOP/s of the model's own shapes in fp32 (bf16 where the CPU has it), of all cores together."""
+def gemm_rate(width: int) -> float:
+    """GFLOP/s of the model's own shapes in fp32 (bf16 where the machine has it), of the GPU or all cores together."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    kind = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-    a, b = torch.randn(1440, 384).to(kind), torch.randn(384, 1536).to(kind)
-    for _ in range(5):
-        a @ b
-    rates = []
-    for _ in range(30):
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = torch.bfloat16 if has_native_bf16(device) else torch.float32
+    tokens, wide = 1440, 4 * width
+    a = torch.randn(tokens, width, device=device, dtype=kind)
+    b = torch.randn(width, wide, device=device, dtype=kind)
+
+    def hundred() -> float:
         began = time.perf_counter()
         for _ in range(100):
             a @ b
-        rates.append(100 * 2 * 1440 * 384 * 1536 / (time.perf_counter() - began) / 1e9)
-    return median(rates)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    hundred()
+    return median(100 * 2 * tokens * width * wide / hundred() / 1e9 for _ in range(30))
 
 
 def tokens_an_example(arena: Arena) -> float:
@@ -215,7 +233,7 @@ WAYS = {
 }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="minilm-l6")
@@ -237,7 +255,7 @@ def main() -> None:
         help="The parts of a round, in each of which all ways run: so many shares of the configurations.",
     )
     parser.add_argument("--ways", default="abcd", help="Some of them; (d) always.")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     ways = [name for name in WAYS if name[1] in options.ways + "d"]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as place:
@@ -268,19 +286,21 @@ def table(found: dict[str, list[dict[str, Any]]], arena: Arena, tokens: float) -
         "| way | seconds | times (d) | examples/s | fixed s a trial | memory GiB | mean accuracy | GEMM GFLOP/s | its share |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    useful = examples * tokens * FLOPS_A_TOKEN / 1e9
+    flops = tokens * flops_a_token(arena.layers, arena.width)
+    useful = examples * flops / 1e9
+    on_gpu = any(run["gpu_memory"] for runs in found.values() for run in runs)
     for name, runs in found.items():
         seconds = median(run["seconds"] for run in runs)
         gemm = median(rate for run in runs for rate in run["gemm"])
         lines.append(
             f"| {name} | {seconds:.0f} | {_ratio([run['seconds'] for run in runs], own)} | {examples / seconds:.1f} "
-            f"| {median(map(fixed_seconds, runs)):.1f} | {max(run['memory'] for run in runs) / 2**30:.1f} "
+            f"| {median(map(fixed_seconds, runs)):.1f} | {_memory(runs, on_gpu)} "
             f"| {mean(run['accuracy'] for run in runs):.3f} "
             f"| {gemm:.0f} | {useful / seconds / gemm:.1%} |"
         )
     trial = [t for run in found["(d) tuner run"] for t in run["trials"]]
     loop = sum(t["train_seconds"] for t in trial)
-    rate = examples * len(found["(d) tuner run"]) * tokens * FLOPS_A_TOKEN / loop / 1e9
+    rate = examples * len(found["(d) tuner run"]) * flops / loop / 1e9
     at_once = mean(t["at_once"] for t in trial)
     peak = median(rate for run in found["(d) tuner run"] for rate in run["gemm"])
     later = [t["start_seconds"] + t["save_seconds"] for t in trial if t["order"]]
@@ -295,6 +315,12 @@ def table(found: dict[str, list[dict[str, Any]]], arena: Arena, tokens: float) -
         f"differs by {'; '.join(differences(found))} (90 %, Student).",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _memory(runs: list[dict[str, Any]], on_gpu: bool) -> str:
+    """The most GiB at once; on a GPU of it too."""
+    of_host, of_gpu = (max(run[name] for run in runs) / 2**30 for name in ("memory", "gpu_memory"))
+    return f"{of_host:.1f}, GPU {of_gpu:.1f}" if on_gpu else f"{of_host:.1f}"
 
 
 def _ratio(seconds: list[float], own: list[float]) -> str:

@@ -9,12 +9,13 @@ from collections import defaultdict
 from typing import Any
 
 import torch
-from steps import FLOPS_A_TOKEN, make_model, make_step, rows_of
+from steps import flops_a_token, make_model, make_step, rows_of
 from torch.profiler import ProfilerActivity, profile
 
 from train_script.model import has_native_bf16
 
 PAIRS, STEPS = 32, 8
+LAYERS, WIDTH = 6, 384
 KINDS = {
     "weights times tokens": ("aten::linear", "aten::mm", "aten::addmm"),
     "attention's products": ("aten::bmm",),
@@ -43,7 +44,7 @@ def kind_of(event: Any) -> str:
 def measured(bf16: bool) -> tuple[dict[str, float], int]:
     """Milliseconds of a step by kind; the tokens in it."""
     rows = rows_of(PAIRS)
-    step = make_step(make_model(6, 384), "packed", 128, bf16)
+    step = make_step(make_model(LAYERS, WIDTH), "packed", 128, bf16)
     for _ in range(3):
         step(rows)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
@@ -73,7 +74,7 @@ def main() -> None:
     cells = [f"{sum(spent.values()):.0f} |" for spent, _ in found.values()]
     print(f"| all | {' | '.join(cells)} |")
     for kind, (spent, tokens) in found.items():
-        rate = tokens * FLOPS_A_TOKEN / spent["weights times tokens"] / 1e6
+        rate = tokens * flops_a_token(LAYERS, WIDTH) / spent["weights times tokens"] / 1e6
         print(f"\n{kind}: {rate:.0f} GFLOP/s in the products of weights themselves.")
 
 

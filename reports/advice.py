@@ -13,7 +13,7 @@ from reports.wording import at_most, counted, listed, score, shown
 MOST_SEEDS = 30
 MOST_NUMBERS = 3
 """Numbers of further trials that are told one by one"""
-RISK = "elsewhere these trials cannot exclude a loss beyond the seed noise"
+RISK = "elsewhere the expected loss is more than the seed noise"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def advice(table: TrialTable, analysis: Analysis) -> list[Advice]:
         return []
     columns = {column.name: column for column in table.columns}
     parameters = list(analysis.parameters.values())
-    steps = [*_seeds(table, winner, analysis.over_default)]
+    steps = [*_unfinished(table), *_seeds(table, winner, analysis.over_default)]
     for parameter in parameters:
         if parameter.verdict == MATTERS:
             steps += _range(columns[parameter.name], parameter, winner, table.maximize)
@@ -42,12 +42,34 @@ def advice(table: TrialTable, analysis: Analysis) -> list[Advice]:
     return steps
 
 
+def _unfinished(table: TrialTable) -> list[Advice]:
+    """Where a confirmation was cut off: it can go on."""
+    sweep = table.facts.get("sweep")
+    confirm = sweep.get("confirm") if isinstance(sweep, dict) else None
+    wanted = confirm.get("seeds") if isinstance(confirm, dict) else None
+    runs = [t for t in table.trials if t.purpose == "confirm"]
+    if not isinstance(wanted, int) or any(t.status == "running" for t in runs):
+        return []
+    ended = sum(t.status in ("finished", "failed") for t in runs)
+    left = wanted * len({t.confirms for t in runs}) - ended
+    if left <= 0:
+        return []
+    text = f"Run the same sweep again: {counted(left, 'run')} of its confirmation on fresh seeds {'has' if left == 1 else 'have'} not ended."
+    return [Advice(text, "winner")]
+
+
 def _seeds(table: TrialTable, winner: Winner, gap: Interval | None) -> list[Advice]:
     """Whether the winner needs more fresh seeds."""
     if not winner.confirmed:
         text = (
             f"Run the best configurations again on fresh seeds (confirm: {{top: 3, seeds: 3}}): until "
             f"then {score(winner.score)} is {'an optimistic score' if table.is_choice else 'of one seed alone'}."
+        )
+        return [Advice(text, "winner")]
+    if winner.compared < 2 and table.is_choice and not winner.is_default:
+        text = (
+            "Run more of the best configurations again on fresh seeds (confirm.top: 3): that the winner is the best "
+            "of them rests on one run each."
         )
         return [Advice(text, "winner")]
     if gap is None or gap.low > 0 or gap.high < 0:
@@ -66,10 +88,16 @@ def _seeds(table: TrialTable, winner: Winner, gap: Interval | None) -> list[Advi
     else:
         text = (
             f"Give the winner and the default about {so_far + more} fresh seeds each in all (the same sweep again with "
-            f"confirm.seeds={so_far + more}): that may tell which is better, if they stay the {score(apart)} apart that "
+            f"confirm.seeds={so_far + more}{_for_all(winner)}): that may tell which is better, if they stay the {score(apart)} apart that "
             "they are so far, which is partly luck. After several such looks a verdict is a little less sure than its interval says."
         )
     return [Advice(text, "winner")]
+
+
+def _for_all(winner: Winner) -> str:
+    if winner.compared < 3:
+        return ""
+    return f", which runs all {winner.compared} that ran again on them"
 
 
 def _range(column: Column, parameter: Parameter, winner: Winner, maximize: bool) -> list[Advice]:

@@ -36,6 +36,7 @@ from reports.sensitivity.verdict import (
 )
 from reports.trials import TrialRow, TrialTable, read_table, table_of
 from reports.view import (
+    ALONE,
     FEWEST_CONFIGURATIONS,
     View,
     axis_of,
@@ -188,9 +189,7 @@ def _why_closed(table: TrialTable, fit: Fit) -> str:
     points = math.prod(column.size for column in table.columns)
     if points < FEWEST_CONFIGURATIONS or points <= fit.configurations:
         return "every point of the space has run"
-    if table.is_one_at_a_time:
-        return "changes one at a time do not show what a value does beside other values"
-    return ""
+    return ALONE if table.is_one_at_a_time else ""
 
 
 def _parameter(
@@ -231,6 +230,7 @@ def _parameter(
         return replace(blank, sentence=sentence, more_trials=more)
     main = of_draws(view.shares.main_DS[j], LEVEL)
     total = of_draws(view.shares.total_DS[j], LEVEL)
+    joint = of_draws(view.shares.total_DS[j] - view.shares.main_DS[j], LEVEL)
     verdict = verdict_of(total, noise_share, view.fit.r2, view.fit.finished + view.fit.pruned)
     closed = _why_closed(table, view.fit)
     more_needed = None
@@ -250,7 +250,7 @@ def _parameter(
         total=total,
         local=local,
         verdict=verdict,
-        sentence=_sentence(name, where, main, total, verdict, more_needed, closed),
+        sentence=_sentence(name, where, total, joint, verdict, more_needed, closed),
         more_trials=more_needed,
         safe_range=safe,
         effect=averaged(view.posterior, j, LEVEL),
@@ -259,16 +259,17 @@ def _parameter(
 
 
 def _sentence(
-    name: str, where: str, main: Interval, total: Interval, verdict: str, more_needed: int | None, closed: str,
+    name: str, where: str, total: Interval, joint: Interval, verdict: str, more_needed: int | None, closed: str,
 ) -> str:  # fmt: skip
-    """What is said of a parameter; `closed` says why more trials would not help."""
+    """What is said of a parameter, `joint` being what it causes only together with others; `closed`
+    says why more trials would not help.
+    """
     name, there = name + where, "cause there" if where else "cause"
     shown = f"{total.estimate:.0%} ({total.low:.0%} to {total.high:.0%})"
     if verdict == MATTERS:
         text = f"{name} matters: it causes {shown} of the variance that hyperparameters {there}"
-        together = total.estimate - main.estimate
-        if together >= 0.1:
-            text += f", {main.estimate:.0%} alone and {together:.0%} only together with others"
+        if joint.low > MATTERS_ABOVE and joint.estimate >= 0.1:
+            text += f"; {joint.estimate:.0%} ({joint.low:.0%} to {joint.high:.0%}) only together with others"
         return f"{text}."
     if verdict == CANNOT_TELL:
         text = f"These trials cannot tell whether {name} matters: its share is {shown}"

@@ -20,6 +20,7 @@ from reports.sensitivity.trust import r_squared
 from reports.trials import Column, TrialRow, TrialTable
 from reports.wording import counted
 
+ALONE = "changes one at a time do not show what a value does beside other values"
 FEWEST_CONFIGURATIONS = 8
 LARGE = 300  # trials from which on fewer products and draws are enough
 LARGEST_SCORE = 1e150  # squares of larger ones are infinite
@@ -98,14 +99,14 @@ def view_of(
     )
     finished = [t for t in rows if t.status == "finished"]
     configurations = len(set(group_N[_done(rows)].tolist()))
-    told_by = "the surrogate alone"
+    told_by = "the model of the score alone"
     if len(finished) > configurations:
-        told_by = "repeated configurations and the surrogate"
+        told_by = "repeated configurations and the model of the score"
     spread = None
     if rows and axes and np.isfinite(positions_ND).all():
         _, first = np.unique(group_N, return_index=True)
         spread = spread_of(axes, positions_ND[first], seed)
-    reason = _too_little(table.metric, axes, finished, configurations)
+    reason = _too_little(table, axes, finished, configurations)
     view = View(
         axes=axes,
         rows=rows,
@@ -132,13 +133,15 @@ def view_of(
 
 
 def _too_little(
-    metric: str, axes: list[Axis], finished: list[TrialRow], configurations: int
+    table: TrialTable, axes: list[Axis], finished: list[TrialRow], configurations: int
 ) -> str:
     """Why no surrogate can be fitted; empty where one can."""
     if not axes:
         return "no hyperparameter was searched"
     if not finished:
         return "no trial finished"
+    if table.is_one_at_a_time:
+        return ALONE
     if configurations < FEWEST_CONFIGURATIONS:
         return (
             f"only {counted(configurations, 'configuration')} finished, and {FEWEST_CONFIGURATIONS} are the "
@@ -146,10 +149,10 @@ def _too_little(
         )
     scores = np.array([t.objective for t in finished], dtype=float)
     if np.abs(scores).max() > LARGEST_SCORE:
-        return f"the {metric} is too large to reckon with"
+        return f"the {table.metric} is too large to reckon with"
     if not scores.var() or np.ptp(scores) <= ROUNDING * np.abs(scores).max():
         same = len(set(scores)) == 1
-        return f"every finished trial has the same {metric}" + ("" if same else ", nearly")
+        return f"every finished trial has the same {table.metric}" + ("" if same else ", nearly")
     return ""
 
 
@@ -176,7 +179,7 @@ def _fitted(view: View, table: TrialTable) -> View:
     reason = ""
     if r2.estimate <= 0:
         reason = (
-            "the surrogate does not predict configurations that it has not seen any better than "
+            "the model of the score does not predict configurations that it has not seen any better than "
             "their mean does"
         )
     return replace(

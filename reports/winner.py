@@ -6,7 +6,7 @@ from typing import Any
 
 from reports.sensitivity.difference import difference, more_runs
 from reports.sensitivity.interval import LEVEL, Interval
-from reports.trials import TrialTable
+from reports.trials import TrialRow, TrialTable
 from reports.wording import score, seeds, shown, spread
 
 
@@ -31,7 +31,7 @@ def find_winner(table: TrialTable) -> Winner | None:
     """The configuration with the best mean over fresh seeds; the best search trial without them.
 
     Configurations are compared on the seeds that all of them have, so that a run that failed or was
-    cut short on one of them decides nothing. None where no search trial finished. The default
+    cut short on one of them decides nothing; where all ran again, their search runs count too. None where no search trial finished. The default
     counts as a candidate once it is confirmed.
     """
     best = table.best_first()
@@ -43,13 +43,14 @@ def find_winner(table: TrialTable) -> Winner | None:
     # Where the leader of the search has no confirmed score, nothing was compared with it.
     if common and any(t.params == best[0].params for t in candidates):
         sign, compared = 1.0 if table.maximize else -1.0, len(candidates)
-        winner = max(
-            candidates,
-            key=lambda t: (
-                sign * mean(scores[t.number][seed] for seed in common),
-                t.chosen_by == "default",  # of two that are as good
-            ),
-        )
+        searched = all_ran_again(table)
+
+        def how_good(t: TrialRow) -> tuple[float, bool]:
+            runs = [scores[t.number][seed] for seed in common]
+            runs += [t.objective] if searched and t.objective is not None else []
+            return sign * mean(runs), t.chosen_by == "default"  # of two that are as good
+
+        winner = max(candidates, key=how_good)
     default = next((t for t in table.finished("search") if t.chosen_by == "default"), None)
     assert winner.objective is not None
     return Winner(

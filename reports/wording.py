@@ -55,6 +55,18 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def level(of_interval: float) -> str:
+    """`90%`, `98.6%`."""
+    return f"{100 * of_interval:.3g}%"
+
+
+def none_better(others: int) -> str:
+    """What it means that the default wins over so many others that ran again."""
+    if others == 1:
+        return "the other one that ran again has no better mean."
+    return f"none of the {others} others that ran again has a better mean."
+
+
 def evidence(fit: Mapping[str, Any]) -> str:
     """`29 finished and 31 pruned runs`, those on fresh seeds included: what an estimate rests on."""
     if not fit["pruned"]:

@@ -1,20 +1,25 @@
 """The database of a ledger: patient with what passes, clear about what does not, one turn at a time."""
 
+import copy
 import fcntl
+import json
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb.models import TrialUserAttributeModel
+from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from tuner.errors import LedgerAway, LedgerLost
@@ -108,16 +113,45 @@ class PatientStorage(RDBStorage):
         super().__init__(driver_url(url), engine_kwargs=engine_options(url))
 
     def set_trial_user_attrs(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
-        """All of them in one transaction, where Optuna has one for each."""
+        """All of them in one transaction and statement, where Optuna has two and more for each."""
 
         def write() -> None:
             with _create_scoped_session(self.scoped_session) as session:
-                for key, value in attributes.items():
-                    self._set_trial_attr_without_commit(
-                        session, TrialUserAttributeModel, trial_id, key, value
-                    )
+                trial = TrialModel.find_or_raise_by_id(trial_id, session)
+                self.check_trial_is_updatable(trial_id, cast(TrialState, trial.state))
+                self._write_user_attrs(session, trial_id, attributes)
 
         self.patience.through(self.shown, write)
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: Session
+    ) -> TrialModel:
+        """As Optuna's, with all user attributes in one statement; within the caller's transaction."""
+        if template_trial is None:
+            return super()._get_prepared_new_trial(study_id, None, session)
+        bare = copy.copy(template_trial)
+        bare.user_attrs = {}
+        trial = super()._get_prepared_new_trial(study_id, bare, session)
+        self._write_user_attrs(session, cast(int, trial.trial_id), template_trial.user_attrs)
+        return trial
+
+    def _write_user_attrs(
+        self, session: Session, trial_id: int, attributes: Mapping[str, Any]
+    ) -> None:
+        rows = [
+            {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+            for key, value in attributes.items()
+        ]
+        if not rows:
+            return
+        kind = postgresql if self.engine.name == "postgresql" else sqlite
+        new = kind.insert(TrialUserAttributeModel)
+        session.execute(
+            new.on_conflict_do_update(
+                index_elements=["trial_id", "key"], set_={"value_json": new.excluded.value_json}
+            ),
+            rows,
+        )
 
     def close(self) -> None:
         """Gives the connections back; the storage opens new ones where it is used again."""

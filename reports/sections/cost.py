@@ -58,7 +58,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
 
 
 def draw(data: dict[str, Any]) -> Drawing:
-    """A point per trial, and a line through those that nothing cheaper beats."""
+    """A point per trial, and a line through the search trials that no cheaper one beats."""
     said = dollars if data["in_dollars"] else minutes
     spent = ", ".join(
         f"{said(cost)} on {status} trials" for status, cost in data["spent_on"].items() if cost
@@ -76,7 +76,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     front = data["front"]
     figure.add_scatter(
         x=[p["cost"] for p in front], y=[p["score"] for p in front], mode="lines",
-        name="nothing cheaper was better", line={"color": ORANGE, "width": 2, "shape": "hv"},
+        name="no cheaper search trial was better", line={"color": ORANGE, "width": 2, "shape": "hv"},
         hoverinfo="skip",
     )  # fmt: skip
     for status, purpose, label, colour, symbol in GROUPS:
@@ -92,7 +92,7 @@ def draw(data: dict[str, Any]) -> Drawing:
     figure.update_xaxes(title=f"{unit} of one trial (less is better)", rangemode="tozero")
     figure.update_yaxes(title=axis_title(data["metric"], data["maximize"]))
     table = TableView(
-        "Trials that nothing cheaper beats",
+        "Search trials that no cheaper search trial beats",
         ("trial", "cost" if data["in_dollars"] else "wall time", data["metric"]),
         [(p["trial"], said(p["cost"]), score(p["score"])) for p in front],
     )

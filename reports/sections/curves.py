@@ -38,6 +38,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         "metric": table.metric, "maximize": table.maximize,
         "steps_are_percent": table.steps_are_percent,
         "curves": thinned(curves, MOST_CURVES), "with_curve": len(curves),
+        "keeps_best": any(t.metrics.get("objective_evaluation") == "best" for t in table.trials),
     }  # fmt: skip
 
 
@@ -81,6 +82,11 @@ def draw(data: dict[str, Any]) -> Drawing:
         sentences.append(
             "Trials with different numbers of epochs compare at equal shares of their schedule, "
             "because the learning rate falls along the schedule."
+        )
+    if data["keeps_best"]:
+        sentences.append(
+            "A trial's score is the best of its evaluations (keep: best), so each score is a little flattered, "
+            "also on fresh seeds."
         )
     unit = " %" if percent else ""
     rows = [

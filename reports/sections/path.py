@@ -34,7 +34,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     if winner is None:
         why = "no search trial has finished"
     elif winner.default_number is None:
-        why = "the default configuration was not tried (search.start_with_default)"
+        why = "no trial is known to be the default configuration"
     elif winner.is_default:
         why = "the default is the winner"
     elif not analysis.fit.trusted:

@@ -17,16 +17,20 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The run's facts as the ledger holds them; few for studies that were not made here."""
     known = ("sweep", "script", "code_sha256", "data", "machine", "at_once", "imported")
     facts = {"study": table.name} | {key: table.facts[key] for key in known if key in table.facts}
-    facts["pretrained_sha256"] = sorted(
-        {
-            str(t.metrics["pretrained_sha256"])
-            for t in table.trials
-            if "pretrained_sha256" in t.metrics
-        }
-    )
+    facts["pretrained_sha256"] = sorted(_said(table, "pretrained_sha256"))
+    facts["computed"] = dict(_said(table, "path", "precision"))
     facts["chosen_by"] = dict(Counter(t.chosen_by for t in table.trials))
     facts["seeds"] = sorted({t.seed for t in table.trials if t.seed is not None})
     return facts | ({"aws": on_aws} if (on_aws := _on_aws(table)) else {})
+
+
+def _said(table: TrialTable, *names: str) -> Counter[str]:
+    """What the last lines of our own script say under these names, and how many of them say it."""
+    return Counter(
+        ", ".join(str(t.metrics[name]) for name in names)
+        for t in table.trials
+        if all(name in t.metrics for name in ("pretrained_sha256", *names))
+    )
 
 
 def _on_aws(table: TrialTable) -> dict[str, Any]:
@@ -66,6 +70,9 @@ def draw(data: dict[str, Any]) -> Drawing:
         rows.append(("code (SHA-256)", str(data["code_sha256"])))
     if data["pretrained_sha256"]:
         rows.append(("model's weights (SHA-256)", ", ".join(data["pretrained_sha256"])))
+    if data["computed"]:
+        ways = "; ".join(f"{way} ({counted(n, 'run')})" for way, n in data["computed"].items())
+        rows.append(("computed", ways))
     if isinstance(facts := data.get("data"), dict):
         rows.append(("data", str(facts.get("source", ""))))
         rows.append(("data (SHA-256)", str(facts.get("sha256", ""))))

@@ -77,8 +77,8 @@ def draw(data: dict[str, Any]) -> Drawing:
     sentence = (
         f"The expected {data['metric']} as one hyperparameter moves and all others stay as trial "
         f"{data['winner']} has them, with its {data['level']:.0%} interval{_marks(parameters)}. It is safe to move as long as the expected loss "
-        f"does not exceed one standard deviation of the seed noise ({score(data['noise_sd']['estimate'])}); what is not known "
-        "is not called safe."
+        f"does not exceed one standard deviation of the seed noise ({score(data['noise_sd']['estimate'])}): "
+        "on average, over what the trials leave open; a value in it may still lose more."
     )
     description = (
         f"One picture per hyperparameter: the expected {data['metric']} around trial {data['winner']}, "
@@ -112,6 +112,6 @@ def _table(parameters: list[dict[str, Any]]) -> TableView:
          share(p["local"]) if p["local"] else "")
         for p in parameters
     ]  # fmt: skip
-    headers = ("hyperparameter", "winner", "safe range: no loss beyond seed noise",
+    headers = ("hyperparameter", "winner", "safe range: expected loss within the seed noise",
                "share of the variance around the winner")  # fmt: skip
     return TableView("How far each may move, one at a time", headers, rows)

@@ -20,6 +20,7 @@ from reports.sections.drawing import (
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import TrialTable
+from reports.view import ALONE
 from reports.wording import between, evidence, listed, share
 
 NAME, TITLE = "sensitivity", "What matters"
@@ -39,7 +40,11 @@ def draw(data: dict[str, Any]) -> Drawing:
         data["parameters"].values(), key=lambda p: -(p["total"]["estimate"] if p["total"] else 0)
     )
     figures = []
-    if any(p["total"] for p in ordered):
+    if data["fit"]["reason"] == ALONE:
+        sentences.append(
+            "What each value does in the default's place stands under One change at a time."
+        )
+    elif any(p["total"] for p in ordered):
         sentences += [p["sentence"] for p in ordered]
         figures.append(_figure(data, ordered))
     elif ordered:
@@ -62,11 +67,15 @@ def _trust(data: dict[str, Any]) -> str:
         return f"Shares are withheld: {fit['reason']}. This rests on {told}."
     return (
         f"A model of the score fitted to {told} predicts {share(fit['r2'])} of the variance of the "
-        f"scores of configurations it was not shown; seed noise leaves {share(fit['ceiling'])} of "
+        f"scores of configurations it was not shown{_below(fit['r2'])}; seed noise leaves {share(fit['ceiling'])} of "
         "it to predict. Shares below are of the variance that the "
         "hyperparameters cause over the whole declared space (of one that does not always exist, over "
         "the part where it does), with 90% intervals."
     )
+
+
+def _below(r2: dict[str, Any]) -> str:
+    return "" if r2["low"] >= 0 else " (below 0 it would be worse than their mean)"
 
 
 def _noise(data: dict[str, Any]) -> list[str]:

@@ -10,9 +10,21 @@ from reports.sensitivity.result import Analysis
 from reports.sensitivity.verdict import CANNOT_TELL, MATTERS, NEGLIGIBLE
 from reports.trials import TrialTable, as_number
 from reports.winner import Winner, all_ran_again, describe_winner
-from reports.wording import chance, counted, dollars, gap, listed, minutes, safe_text, share
+from reports.wording import (
+    chance,
+    counted,
+    dollars,
+    gap,
+    level,
+    listed,
+    minutes,
+    none_better,
+    safe_text,
+    share,
+)
 
 NAME, TITLE = "summary", "In short"
+ALONE_AGAIN = "No other trial was compared with it on fresh seeds: that it is the best rests on the search's single runs."
 
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
@@ -29,6 +41,8 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         said.append(("No search trial has finished, so there is no winner yet.", "trials"))
     else:
         said.append((f"The winner is {describe_winner(table, winner)}.", "winner"))
+        if winner.confirmed and winner.compared < 2 and table.is_choice and not winner.is_default:
+            said.append((ALONE_AGAIN, "winner"))
         said += _against_default(table, analysis, winner)
         changes = ablation.compute(table, analysis) if table.is_one_at_a_time else {}
         said += [(ablation.in_short(changes), ablation.NAME)] if changes else []
@@ -56,6 +70,8 @@ def _against_default(
     table: TrialTable, analysis: Analysis, winner: Winner
 ) -> list[tuple[str, str]]:
     """By fresh seeds of both where there are some, else by the model of all trials."""
+    if winner.is_default and winner.compared > 1:
+        return [(f"It is the default: {none_better(winner.compared - 1)}", "winner")]
     if winner.is_default or winner.default_number is None:
         return []
     away = analysis.over_default
@@ -69,7 +85,7 @@ def _against_default(
         )
         text = (
             f"Over the runs that no score had picked (the fresh seeds, and {searched}) it {verdict}: "
-            f"winner minus default is {gap(vars(away))}, a {away.level:.0%} interval"
+            f"winner minus default is {gap(vars(away))}, a {level(away.level)} interval"
             + (f" since it is the best of {winner.compared} there." if winner.compared > 2 else ".")
         )
         return [(text, "winner")]

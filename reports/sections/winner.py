@@ -33,7 +33,9 @@ from reports.wording import (
     chance,
     counted,
     gap,
+    level,
     listed,
+    none_better,
     score,
     seeds,
     shown,
@@ -65,7 +67,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         "all_ran_again": all_ran_again(table),
         "is_choice": table.is_choice,
         "common_seeds": len(common_seeds(table)),
-        "noise_runs": sum(len(group) for group in groups if len(group) > 1),
+        "noise_runs": _noise_runs(groups),
         "confirmation_lost": _lost(table),
         "confirmed": [
             _confirmed_row(table, number, scores, unselected, winner)
@@ -83,6 +85,13 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         ],
         "odds": asdict(analysis.odds) if analysis.odds and analysis.fit.trusted else None,
     }
+
+
+def _noise_runs(groups: list[list[float]]) -> int:
+    """From how many runs the seed noise is told: those of configurations whose runs differ, if any do."""
+    repeated = [group for group in groups if len(group) > 1]
+    differ = [group for group in repeated if len(set(group)) > 1]
+    return sum(map(len, differ or repeated))
 
 
 def _lost(table: TrialTable) -> int:
@@ -178,8 +187,8 @@ def _odds(data: dict[str, Any]) -> list[str]:
         )
     if odds["beats_default"] is not None:
         sentences.append(
-            "The model of all trials, which takes neighbours to be alike, puts the winner above the "
-            f"default with a probability of {chance(odds['beats_default'])}; winner minus default is "
+            "The model of all trials, which takes neighbours to be alike and is no test on fresh seeds, "
+            f"puts the winner above the default with a probability of {chance(odds['beats_default'])}; winner minus default is "
             f"{gap(odds['over_default'])} there."
         )
     return sentences
@@ -193,7 +202,7 @@ def _odds_table(data: dict[str, Any]) -> TableView:
     headers = (
         "trial",
         "chance of being really the best",
-        "its score, freed of luck (90% interval)",
+        "its score by the model of all trials (90% interval)",
     )
     return TableView("Which configuration is the best", headers, rows)
 
@@ -241,7 +250,8 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         return sentences + _lost_sentence(data)
     sentences = [
         f"Trial {winner['number']} wins: of the {compared} configurations "
-        f"that ran again on fresh seeds it has the best mean {data['metric']}{_on_common(data)}."
+        f"that ran again on fresh seeds it has the best mean {data['metric']}{_on_common(data)}"
+        + (", its search run counted." if data["all_ran_again"] else ".")
         if winner["compared"] > 1
         else f"Trial {winner['number']} has the best {data['metric']} of the search, and alone ran "
         "again on fresh seeds."
@@ -255,13 +265,12 @@ def _verdict(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
     ]
     if winner["compared"] > 2:
         sentences.append(
-            f"It was picked as the best of {winner['compared']} on these very seeds, which flatters it; the interval "
-            "of its gap to the default is widened for that, and so is each other one, but not for being looked at together."
+            f"It was picked as the best of {winner['compared']} on these very runs, which flatters it: each interval of its gap "
+            "to another one is widened for that. Each holds on its own, not all of them at once."
         )
     if winner["is_default"]:
         sentences.append(
-            "It is the default configuration: the search found nothing that does better "
-            "on fresh seeds."
+            f"It is the default configuration: {none_better(winner['compared'] - 1)}"
             if winner["compared"] > 1
             else "It is the default configuration."
         )
@@ -313,22 +322,22 @@ def _against_default(winner: dict[str, Any], data: dict[str, Any]) -> list[str]:
         else "these runs cannot tell whether the winner is better than the default; more seeds may"
     )
     return [
-        f"{text}. Winner minus default is {gap(behind)}, a {behind['level']:.0%} interval in which "
-        f"{_counted(data)} as well and the seed noise is that of all configurations that ran again: {verdict}."
+        f"{text}. Winner minus default is {gap(behind)}, a {level(behind['level'])} interval ({_counted(data)}; the seed "
+        f"noise is that of all configurations that ran again and whose runs differ): {verdict}."
     ]
 
 
 def _counted(data: dict[str, Any]) -> str:
     """Which search runs count beside those on fresh seeds."""
     if data["all_ran_again"]:
-        return "the search runs count (all ran again, so no score chose them)"
-    return "the default's search run counts"
+        return "search runs counted, since all ran again"
+    return "the default's search run counted"
 
 
 def _confirmed_table(data: dict[str, Any]) -> TableView:
     rows = []
     gaps = [item["winner_minus"] for item in data["confirmed"] if item["winner_minus"] is not None]
-    level = gaps[0]["level"] if gaps else LEVEL
+    sure = level(gaps[0]["level"] if gaps else LEVEL)
     for item in data["confirmed"]:
         if item["winner_minus"] is not None:
             behind = gap(item["winner_minus"])
@@ -341,6 +350,6 @@ def _confirmed_table(data: dict[str, Any]) -> TableView:
         "chosen by",
         "fresh seeds",
         "mean ± sd",
-        f"winner minus it ({level:.0%} interval; {_counted(data)})",
+        f"winner minus it ({sure} interval; {_counted(data)})",
     )
     return TableView("Run again on fresh seeds", headers, rows)

@@ -103,7 +103,7 @@ def path(
     posterior: Posterior, start_D: Floats, end_D: Floats, maximize: bool, level: float
 ) -> list[Step]:
     """From one point to another, one parameter at a time, each time the one that gains most."""
-    axes, few = posterior.terms.axes, posterior.thinned()
+    axes = posterior.terms.axes
     here, steps = start_D.copy(), []
     left = [
         j for j in range(len(axes))
@@ -114,7 +114,7 @@ def path(
         points = np.tile(here, (len(left) + 1, 1))
         for i, j in enumerate(left):
             points[i + 1, j] = end_D[j]
-        values_MS = few.values(points)
+        values_MS = posterior.values(points)
         gains_MS = values_MS[1:] - values_MS[0]
         best = int((sign * gains_MS.mean(axis=1)).argmax())
         j = left.pop(best)

@@ -135,6 +135,15 @@ def test_cores_are_divided_and_gpus_assigned_round_robin(run_sweep, monkeypatch)
 
 
 @only_local
+def test_trials_share_the_one_gpu(run_sweep, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    _, ledger = run_sweep(fixed={"sleep": 0.3}, budget={"trials": 4, "parallel": 2})
+    trials = ledger.read_trials()
+    assert [t.user_attrs["evaluations"][0]["gpu"] for t in trials] == ["3"] * 4
+    assert trials[1].datetime_start < trials[0].datetime_complete
+
+
+@only_local
 def test_five_failures_without_a_success_stop_the_sweep_with_the_reason(run_sweep, tmp_path):
     with pytest.raises(SweepFailed, match="5 trials failed and none succeeded.*cannot work"):
         run_sweep(fixed={"mode": "fails"}, budget={"trials": 20, "parallel": 1})

@@ -7,7 +7,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from reports.analysis import analyze_table
-from reports.sections import ablation, summary
+from reports.sections import ablation, sensitivity, summary
 from reports.trials import read_table
 
 SPACE = {
@@ -79,10 +79,43 @@ def test_the_summary_of_an_ablation_says_what_is_sure_and_advises_no_trials_that
     assert not any("What these trials cannot tell" in text for text in said)
     assert not any("more trial" in step["text"] for step in data["next"])
     assert not any("more trial" in p.sentence for p in analysis.parameters.values())
+    assert {p.verdict for p in analysis.parameters.values()} == {"cannot tell"}
+    assert not any("hardly matters" in text or text.startswith("Safe") for text in said)
+    shown = " ".join(sensitivity.draw(sensitivity.compute(table, analysis)).sentences)
+    assert "Shares are withheld: changes one at a time do not show" in shown
+    assert "stands under One change at a time" in shown
     add(study, DEFAULT | {"rdrop": 1.0, "frozen": 4}, 0.0, chosen_by="adaptive")
     table = read_table(study)
     data = summary.compute(table, analyze_table(table))
     assert not any(sentence["text"] == sure for sentence in data["sentences"])
+
+
+def test_a_change_that_did_nothing_is_named():
+    study = study_of({}, seeds=0)
+    for number, point in enumerate([DEFAULT, *CHANGES]):
+        for seed in (7, 8):
+            score = 0.01 * seed if number in (0, 4) else 0.01 * seed * (number + 2)
+            add(study, point, score, purpose="confirm", confirms=number, seed=seed)
+    text = " ".join(ablation.draw(section(study)).sentences)
+    named = f"{CHANGES[3]['frozen']}"
+    assert (
+        f"on the fresh seeds that both ran on: frozen = {named}. It changed nothing there" in text
+    )
+    assert "very scores" not in " ".join(ablation.draw(section(study_of({}))).sentences)
+
+
+def test_where_none_is_sure_that_is_the_sentence():
+    text = ablation.in_short(section(study_of({})))
+    assert text == (
+        "Changed one at a time: of any of the 5 changes of the default these runs cannot tell whether it is "
+        "better or worse."
+    )
+
+
+def test_how_long_is_by_the_fastest_runs():
+    study = study_of({})
+    add(study, DEFAULT, 0.0, purpose="confirm", confirms=0, seed=2000, wall_seconds=1000.0)
+    assert {row["times_as_long"] for row in section(study)["changes"]} == {1.0}
 
 
 def test_of_a_loss_less_is_a_gain():

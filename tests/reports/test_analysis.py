@@ -79,7 +79,7 @@ def test_the_surrogates_trust_noise_and_ceiling_agree_with_what_was_planted(resu
     assert result.fit.r2.estimate > 0.85
     assert result.fit.ceiling.low > 0.9
     assert result.noise_sd.low <= 0.02 <= result.noise_sd.high
-    assert result.noise_from == "the surrogate alone"
+    assert result.noise_from == "the model of the score alone"
 
 
 def test_the_same_seed_gives_the_same_numbers_and_zero_is_a_seed(result):
@@ -102,7 +102,7 @@ def test_minimising_the_negative_gives_the_mirrored_answer(result):
 
 def test_seed_noise_is_told_from_repeated_configurations():
     found = analyze(study_of(planted(12, noise=0.05, seed=1, seeds=3)))
-    assert found.noise_from == "repeated configurations and the surrogate"
+    assert found.noise_from == "repeated configurations and the model of the score"
     assert found.fit.configurations == 12
     assert found.fit.finished == 36
     assert found.noise_sd.low <= 0.05 <= found.noise_sd.high

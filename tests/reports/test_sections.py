@@ -279,7 +279,73 @@ def test_means_over_other_seeds_than_the_common_ones_are_said_to_be():
     report = compute_report(read_table(study_of(trials)))["sections"]
     text = " ".join(texts(drawn(report, "winner")))
     assert "Trial 1 wins" in text
-    assert "the best mean objective on the one that all have." in text
+    assert "the best mean objective on the one that all have, its search run counted." in text
+
+
+def test_where_all_ran_again_the_winner_is_the_best_on_all_of_its_runs():
+    """Those are the runs that the interval against the default rests on, too."""
+    space = {"a": UNIT}
+    trials = [
+        one(0.80, {"a": 0.1}, space, chosen_by="default"),
+        one(0.70, {"a": 0.5}, space), one(0.86, {"a": 0.9}, space),
+    ]  # fmt: skip
+    fresh = [(0, 0.81), (1, 0.85), (2, 0.84)]
+    trials += [
+        one(score + 0.001 * seed, trials[of].params, space, purpose="confirm", confirms=of, seed=seed)
+        for seed in (10, 11) for of, score in fresh
+    ]  # fmt: skip
+    study = study_of(trials)
+    report = compute_report(read_table(study))["sections"]
+    assert report["winner"]["winner"]["number"] == 2, "1 is better on fresh seeds alone"
+    assert (
+        "has the best mean objective, its search run counted." in texts(drawn(report, "winner"))[0]
+    )
+    study.add_trial(one(0.5, {"a": 0.3}, space))
+    report = compute_report(read_table(study))["sections"]
+    assert report["winner"]["winner"]["number"] == 1, "what ran again was picked by its score"
+    assert "search run counted." not in texts(drawn(report, "winner"))[0]
+
+
+def test_a_confirmation_that_was_cut_off_can_go_on():
+    space = {"a": UNIT}
+    trials = [one(0.8, {"a": 0.1}, space, chosen_by="default"), one(0.9, {"a": 0.9}, space)]
+    trials += [
+        one(0.8, trials[of].params, space, purpose="confirm", confirms=of, seed=seed)
+        for of, seed in ((0, 10), (1, 10), (1, 11))
+    ]  # fmt: skip
+
+    def steps(seeds):
+        study = study_of(trials, sweep={"confirm": {"seeds": seeds}})
+        return " ".join(texts(drawn(compute_report(read_table(study))["sections"], "summary")))
+
+    assert "again: 1 run of its confirmation on fresh seeds has not ended." in steps(2)
+    assert "its confirmation" not in steps(1)
+
+
+def test_a_winner_that_was_compared_with_nobody_is_said_to_be():
+    space = {"a": UNIT}
+    trials = [one(0.8, {"a": 0.1}, space), one(0.9, {"a": 0.9}, space)]
+    trials.append(one(0.7, {"a": 0.9}, space, purpose="confirm", confirms=1, seed=10))
+    said = texts(drawn(compute_report(read_table(study_of(trials)))["sections"], "summary"))
+    assert any("rests on the search's single runs" in text for text in said)
+    assert any("(confirm.top: 3): that the winner is the best" in text for text in said)
+
+
+def test_how_scores_were_computed_stands_with_where_they_come_from():
+    space, metrics = {"a": UNIT}, {"pretrained_sha256": "f0", "path": "packed", "precision": "bf16"}
+    trials = [one(0.8, {"a": a}, space, metrics=metrics) for a in (0.1, 0.9)]
+    trials.append(one(0.8, {"a": 0.5}, space, metrics={"path": "/here", "precision": 0.7}))
+    report = compute_report(read_table(study_of(trials)))["sections"]
+    [table] = drawn(report, "provenance").tables
+    assert ("computed", "packed, bf16 (2 runs)") in table.rows
+
+
+def test_the_best_of_several_looks_is_called_flattered():
+    space, curve = {"a": UNIT}, {50: 0.9, 100: 0.8}
+    for kept, is_said in (("best", True), ("last", False)):
+        trials = [one(0.9, {"a": 0.1}, space, curve=curve, metrics={"objective_evaluation": kept})]
+        report = compute_report(read_table(study_of(trials)))["sections"]
+        assert ("a little flattered" in " ".join(texts(drawn(report, "curves")))) == is_said
 
 
 def test_one_trial_alone_is_not_called_lucky():
@@ -397,7 +463,7 @@ def test_the_path_leads_from_the_default_to_the_winner_with_what_each_change_bou
 
 
 @pytest.mark.parametrize(("attributes", "why"), [
-    ({}, "the default configuration was not tried"),
+    ({}, "no trial is known to be the default configuration"),
     ({"chosen_by": "default"}, "the default is the winner"),
 ], ids=["not tried", "winner"])  # fmt: skip
 def test_without_a_path_the_reason_is_said(attributes, why):
@@ -476,9 +542,8 @@ def test_unordered_choices_are_points_with_intervals():
     effect = report["effects"]["parameters"][0]["effect"]
     assert effect["values"] == ["a", "b", "c"]
     assert effect["middle"] == pytest.approx([0.2, 0.5, 0.8], abs=0.06)
-    assert (
-        "Keep kind at c: elsewhere these trials cannot exclude a loss beyond the seed noise."
-        in " ".join(texts(drawn(report, "summary")))
+    assert "Keep kind at c: elsewhere the expected loss is more than the seed noise." in " ".join(
+        texts(drawn(report, "summary"))
     )
 
 
@@ -497,7 +562,7 @@ def said_of_the_winner(*pairs):
 
 def test_the_default_wins_a_tie():
     """That it is no worse is all that there is to say for the other."""
-    assert "found nothing that does better" in said_of_the_winner((0.81, 0.82), (0.83, 0.82))
+    assert "has no better mean" in said_of_the_winner((0.81, 0.82), (0.81, 0.82))
 
 
 def test_a_collapsed_default_makes_nobody_surely_better():

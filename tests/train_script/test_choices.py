@@ -535,6 +535,8 @@ def test_half_precision_scales_its_losses(fit_of, monkeypatch):
     half, full = (fit_of(precision=p, dropout=0, learning_rate=1e-3) for p in ("fp16", "fp32"))
     scale = half.scaler.get_scale()
     assert scale > 1000
+    with half._autocast():
+        assert half.forward(half.forward.collate(half.rows[:2])).dtype == torch.float16
     for each in (half, full):
         each.forward.train()
         each._gradients(each.forward, list(range(16)))
@@ -549,8 +551,14 @@ def test_half_precision_scales_its_losses(fit_of, monkeypatch):
     handle.remove()
     assert torch.equal(weight, before)
     assert half.scaler.get_scale() == scale / 2
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+    monkeypatch.setattr(
+        torch.nn.utils, "clip_grad_norm_", lambda p, most: norms.append(float(clip(p, most)))
+    )
     half._step(half.forward)
     assert not torch.equal(weight, before)
+    assert norms[0] < scale / 100, "the gradients are clipped without their scale"
     half._checkpoint()
     again = fit_of(precision="fp16", dropout=0, learning_rate=1e-3)
     again._go_on()

@@ -5,13 +5,16 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from train_script.contract import OF_TRIAL
 from tuner.backends import sharing
 from tuner.backends.launching import KEEPS_MEMORY, Launcher
 from tuner.backends.sharing import (
@@ -64,7 +67,7 @@ def test_a_run_that_has_only_begun_says_nothing_yet():
     ("cores", "most", "gpus", "found"),
     [
         (2, 9, 0, [1, 2]), (8, 100, 0, [1, 2, 4, 8]), (8, 3, 0, [1, 2]), (1, 9, 0, [1]),
-        (64, 100, 0, [1, 2, 4, 8, 16]), (16, 100, 2, [2, 4, 8, 16]), (16, 1, 4, [1]), (2, 9, 4, [2]),
+        (64, 100, 0, [1, 2, 4, 8, 16]), (8, 100, 1, [1, 2, 4, 8]), (16, 100, 2, [2, 4, 8, 16]), (16, 1, 4, [1]), (2, 9, 4, [2]),
     ],
 )  # fmt: skip
 def test_numbers_worth_a_look(monkeypatch, cores, most, gpus, found):
@@ -76,7 +79,7 @@ def test_numbers_worth_a_look(monkeypatch, cores, most, gpus, found):
     ("rates", "at_once", "gpus"),
     [
         ({1: 30, 2: 31}, 1, 0), ({1: 30, 2: 32, 4: 32}, 2, 0), ({1: 30, 2: 40, 4: 50}, 4, 0),
-        ({1: 30, 2: None}, 1, 0), ({2: 60, 4: 70}, 4, 2), ({2: 60, 4: 60}, 2, 2),
+        ({1: 30, 2: None}, 1, 0), ({1: 30, 2: 40, 4: 50}, 4, 1), ({2: 60, 4: 70}, 4, 2), ({2: 60, 4: 60}, 2, 2),
     ],
 )  # fmt: skip
 def test_more_at_once_have_to_be_worth_it(monkeypatch, loaded, rates, at_once, gpus):
@@ -89,6 +92,8 @@ def test_more_at_once_have_to_be_worth_it(monkeypatch, loaded, rates, at_once, g
     found = measure(launcher, {}, 100, lambda: False)
     assert found.at_once == at_once
     assert f"{at_once} trial" in str(found)
+    on = replace(found, gpus=gpus)
+    assert (f"together on {gpus} GPU" in str(on)) == (gpus > 0)
 
 
 def test_memory_is_for_the_largest_batch(loaded):
@@ -100,6 +105,27 @@ def test_memory_is_for_the_largest_batch(loaded):
     probes.memory, probes.gpu_memory = 0.0, 0.2
     assert probes.has_room_for(1)
     assert not probes.has_room_for(2)
+
+
+def test_memory_of_a_gpu_is_what_a_run_needed_that_had_it_alone(loaded):
+    probes = Probes(Launcher(loaded, RunFolder(Path("nowhere"))), {"batch_size": 16}, lambda: False)
+    probes.room = 1e15
+    room = 80.0
+    for runs in (1, 2):
+        room -= 8 * (runs - 1)  # what the others hold
+        steps = [[{"gpu_bytes": 8.0, "gpu_room": room}] for _ in range(runs)]
+        probes._weigh({0: launched()}, steps)
+        assert probes.gpu_memory == 0.1
+    probes.memory, probes.heavier = 0.0, 1.0
+    assert probes.has_room_for(6)
+    assert not probes.has_room_for(7)
+
+
+def launched():
+    class Process:
+        environment: ClassVar = {OF_TRIAL: "none of them"}
+
+    return Process
 
 
 def test_memory_is_for_what_needs_most_of_it(tiny_bert, tmp_path, write_sweep):

@@ -251,6 +251,28 @@ def test_the_facts_of_an_end_are_written_together(kind, tmp_path, request, make_
     assert read.value == 0.5
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_more_facts_take_no_more_statements(kind, tmp_path, request, make_ledger):
+    url = (
+        request.getfixturevalue("postgres").url
+        if kind == "postgres"
+        else f"sqlite:///{tmp_path}/a.db"
+    )
+    ledger, statements = make_ledger(url, f"few-{kind}"), []
+    event.listen(
+        ledger.study._storage._backend.engine, "before_cursor_execute",
+        lambda *told: statements.append(told[2]),
+    )  # fmt: skip
+    taken = []
+    for count in (1, 20):
+        statements.clear()
+        facts = {f"fact {i}": i for i in range(count)}
+        trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, facts | {"arguments": []})
+        ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, facts)
+        taken.append(len(statements))
+    assert taken[1] == taken[0] < 40
+
+
 def test_a_glance_is_one_reading(tmp_path, make_ledger):
     ledger = make_ledger(f"sqlite:///{tmp_path}/a.db", "glance")
     trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})

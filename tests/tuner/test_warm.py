@@ -79,8 +79,10 @@ def test_one_server_serves_all_trials_and_each_has_its_own_numbers(begin, server
     assert first.process.args[-1] == "1"
     status, one = ended(begin)
     assert status == 0, first.stderr_tail
-    begin(1, "--seed", 2)
+    assert any("1 thread" in line for line in first.stderr_tail)
+    second = begin(1, "--seed", 2, OMP_NUM_THREADS="2")
     _, two = ended(begin)
+    assert any("2 threads" in line for line in second.stderr_tail)
     assert one[0]["eval_loss"] != two[0]["eval_loss"]
     begin(2, "--seed", 1)
     _, again = ended(begin)

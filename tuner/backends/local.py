@@ -152,6 +152,10 @@ class _LocalRun:
         self.look_at, self.none_left = 0.0, False
         self.failed: list[int] = []
         self.durations: list[float] = []
+        self.totals: Totals
+        """How far the sweep was at its start, then at the last end of a trial"""
+        self.estimated = 0
+        """For how many planned trials the ledger has an estimate"""
 
     def run(self) -> Outcome:
         """Search until the budget is used, then confirm, then say how it ended."""
@@ -189,8 +193,8 @@ class _LocalRun:
 
     def _settle_at_once(self) -> None:
         """With `parallel: auto`, measures how many trials at once this machine takes best, and says so."""
-        totals = self._totals()
-        left = totals.planned - totals.done
+        self.totals = self._count()
+        left = self.totals.planned - self.totals.done
         if self.sweep.budget.parallel != "auto" or not left:
             return
         if not self.loaded.uses_own_script or usable_cores() == 1 or left == 1:
@@ -203,7 +207,7 @@ class _LocalRun:
                 )
             except NothingMeasured:
                 return  # the phase that follows ends as it has to
-            self.view.say(str(found))
+            self.view.say(str(replace(found, gpus=len(self.launcher.gpus))))
         self.loaded = self.loaded.at_once(found.at_once)
         self.sweep = self.loaded.sweep
         self.looked = time.monotonic()
@@ -312,7 +316,7 @@ class _LocalRun:
             begun, process, row, may_prune, TrialOutput(self.sweep.objective.metric),
             set(begun.reported), max(begun.reported, default=-1),
         )  # fmt: skip
-        self.view.changed(row, self._totals())
+        self.view.changed(row, self.totals)
 
     def _handle_events(self) -> bool:
         """One word of a trial, or a moment's wait; whether a trial ended."""
@@ -381,7 +385,7 @@ class _LocalRun:
             return
         running.row.fraction, running.row.score = output.fraction, output.value
         if output.fraction is not None and output.fraction < 1:
-            self.view.changed(running.row, self._totals())
+            self.view.changed(running.row, self.totals)
         if running.may_prune and output.has_more_to_come and running.trial.should_prune():
             running.pruned = True
             running.process.stop()
@@ -393,7 +397,7 @@ class _LocalRun:
         row.seconds = running.wall_seconds
         if running.lost or self.ledger.owner(running.trial) != self.workers.me:
             row.status, row.note = "interrupted", "another worker has taken it over"
-            self.view.changed(row, self._totals())
+            self.view.changed(row, self.totals)
             return
         stop_asked = process.stop_asked_at is not None
         if status == -signal.SIGKILL and not (stop_asked or running.hung) and self._again(running):
@@ -434,23 +438,28 @@ class _LocalRun:
         row.score = output.value if ending.outcome == "finished" else row.score
         with self.ledger.glance():
             self._remove_models()
-            totals = self._totals()
-            self.view.changed(row, totals)
-            self._say_estimate(totals)
+            self.totals = self._count()
+            self.view.changed(row, self.totals)
+            self._say_estimate()
 
-    def _say_estimate(self, totals: Totals) -> None:
+    def _say_estimate(self) -> None:
         """Once, when enough trials have ended: how long the whole will take, to be held against it.
 
         Again where the budget has changed since.
         """
-        said = self.ledger.study.user_attrs.get("estimate")
-        if said and said.get("planned", totals.planned) == totals.planned:
+        planned, done = self.totals.planned, self.totals.done
+        if self.estimated == planned:
             return
-        rest = of_rest(self.loaded, self.ledger, totals.planned - totals.done)
+        said = self.ledger.study.user_attrs.get("estimate")
+        if said and said.get("planned", planned) == planned:
+            self.estimated = planned
+            return
+        rest = of_rest(self.loaded, self.ledger, planned - done)
         if rest is not None:
             self.view.say(f"the other {rest.trials} trials will take {rest}")
-            now = {"elapsed_before": self.spending.elapsed(), "planned": totals.planned}
+            now = {"elapsed_before": self.spending.elapsed(), "planned": planned}
             self.ledger.set("estimate", rest.as_fact() | now)
+            self.estimated = planned
 
     def _again(self, running: _Running) -> bool:
         """Lets a trial that was killed from outside go on from its checkpoint, a few times."""
@@ -541,6 +550,6 @@ class _LocalRun:
                 f"before or elsewhere did, so this machine starts no more. Trial {last}: {own.pop()} ({log})"
             )
 
-    def _totals(self) -> Totals:
+    def _count(self) -> Totals:
         with self.ledger.glance():
             return totals_of(self.loaded, self.ledger, self.points.most_trials(), self.durations)

@@ -53,6 +53,8 @@ class Sharing:
     """Why nothing was measured"""
     before: bool = False
     """Measured by an earlier call of the same run"""
+    gpus: int = 0
+    """What the trials share beside the cores"""
 
     def __str__(self) -> str:
         cores = usable_cores()
@@ -62,6 +64,8 @@ class Sharing:
             else f"{self.at_once} trials at once, each with"
         )
         text = f"{many} {threads_of(self.at_once)} of {cores} cores"
+        if self.gpus:
+            text += f", together on {self.gpus} GPU{'s' * (self.gpus > 1)}"
         if self.fault:
             return f"{text}: how many at once are fastest was not measured ({self.fault})"
         rates = ", ".join(
@@ -211,7 +215,8 @@ class Probes:
                 with suppress(psutil.Error):
                     used += each.memory_full_info().uss
         self.memory = used / len(running)
-        self.gpu_memory = max(
+        # Of the first, which have a GPU each: beside others there is less room than there was.
+        self.gpu_memory = self.gpu_memory or max(
             own[-1].get("gpu_bytes", 0.0) / own[-1].get("gpu_room", 1.0) for own in steps
         )
 
