@@ -36,7 +36,8 @@ class Ledger:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self._seen: list[FrozenTrial] | None = None
+        self._seen: dict[str, list[FrozenTrial]] | None = None
+        """Within a glance the answers so far, by question"""
 
     @classmethod
     def create(cls, url: str, name: str, direction: Literal["maximize", "minimize"]) -> "Ledger":
@@ -66,9 +67,19 @@ class Ledger:
 
     def read_trials(self, purpose: Purpose | None = None) -> list[FrozenTrial]:
         """Every trial, by number; of one purpose only where it is given."""
-        seen = self._seen
-        trials = self.study.get_trials(deepcopy=False) if seen is None else seen
-        return [t for t in trials if purpose is None or purpose_of(t) == purpose]
+        if purpose is None:
+            return self._once("all", lambda: self.study.get_trials(deepcopy=False))
+        return self._once(
+            purpose, lambda: [t for t in self.read_trials() if purpose_of(t) == purpose]
+        )
+
+    def _once(self, question: str, answer: Callable[[], list[FrozenTrial]]) -> list[FrozenTrial]:
+        """What `answer` gives; within a glance it is asked once."""
+        if self._seen is None:
+            return answer()
+        if question not in self._seen:
+            self._seen[question] = answer()
+        return list(self._seen[question])
 
     @contextmanager
     def glance(self) -> Iterator[None]:
@@ -77,18 +88,19 @@ class Ledger:
         For a decision that asks many; what is written meanwhile is not seen.
         """
         before = self._seen
-        self._seen = self.read_trials()
+        self._seen = {} if before is None else before
         try:
+            self.read_trials()
             yield
         finally:
             self._seen = before
 
     def counted(self, purpose: Purpose) -> list[FrozenTrial]:
         """The trials that count towards the budget: all but interrupted and waiting ones."""
-        return [
+        return self._once(f"counted {purpose}", lambda: [
             t for t in self.read_trials(purpose)
-            if not is_interrupted(t) and t.state != TrialState.WAITING
-        ]  # fmt: skip
+            if t.state in FINISHED or not (is_interrupted(t) or t.state == TrialState.WAITING)
+        ])  # fmt: skip
 
     def start_at(
         self,
@@ -210,6 +222,9 @@ class Ledger:
 
     def best_first(self) -> list[FrozenTrial]:
         """Completed search trials, best objective first; equal ones by number."""
+        return self._once("best first", self._sorted)
+
+    def _sorted(self) -> list[FrozenTrial]:
         done = [t for t in self.read_trials("search") if t.state == TrialState.COMPLETE]
         sign = -1.0 if self.maximize else 1.0
         return sorted(done, key=lambda t: (sign * float(t.value or 0.0), t.number))
