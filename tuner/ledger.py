@@ -158,19 +158,24 @@ class Ledger:
         state: TrialState,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Records the end of a trial: its facts together, then its state.
+        """Records the end of a trial, its facts with it: all of it, or nothing.
 
-        Optuna keeps a pruned trial's last report as its value.
+        As Optuna does, a pruned trial keeps its last report as its value.
         """
-        try:
-            if facts and self._backend is not None:
-                self._backend.set_trial_user_attrs(trial._trial_id, facts)
-            elif facts:
-                for key, each in facts.items():
-                    trial.set_user_attr(key, each)
+        if self._backend is None:  # in memory
+            for key, each in (facts or {}).items():
+                trial.set_user_attr(key, each)
             self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
-        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-            # Told already, and the database's answer was lost: so it was told again.
+            return
+        if state == TrialState.PRUNED:
+            reports = self.study._storage.get_trial(trial._trial_id).intermediate_values
+            value = reports[max(reports)] if reports else None
+        elif state != TrialState.COMPLETE:
+            value = None
+        try:
+            self._backend.end_trial(trial._trial_id, state, value, facts or {})
+        except optuna.exceptions.UpdateFinishedTrialError:
+            # Ended already, and the database's answer was lost: so it was asked for again.
             if self.study._storage.get_trial(trial._trial_id).state != state:
                 raise
 
@@ -208,6 +213,8 @@ class Ledger:
 
     def owner(self, trial: optuna.Trial) -> str | None:
         """The worker that runs the trial; None once it has ended."""
+        if self._backend is not None:
+            return self._backend.worker_of(trial._trial_id)
         now = self.study._storage.get_trial(trial._trial_id)
         return None if now.state.is_finished() else str(now.user_attrs.get("worker", ""))
 

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -112,16 +113,43 @@ class PatientStorage(RDBStorage):
         self.patience = Patience()
         super().__init__(driver_url(url), engine_kwargs=engine_options(url))
 
-    def set_trial_user_attrs(self, trial_id: int, attributes: Mapping[str, Any]) -> None:
-        """All of them in one transaction and statement, where Optuna has two and more for each."""
+    def end_trial(
+        self, trial_id: int, state: TrialState, value: float | None, facts: Mapping[str, Any]
+    ) -> None:
+        """Its user attributes, value and state in one transaction, where Optuna has many.
+
+        Raises UpdateFinishedTrialError where it has ended already, ValueError where it does not run.
+        """
 
         def write() -> None:
             with _create_scoped_session(self.scoped_session) as session:
-                trial = TrialModel.find_or_raise_by_id(trial_id, session)
-                self.check_trial_is_updatable(trial_id, cast(TrialState, trial.state))
-                self._write_user_attrs(session, trial_id, attributes)
+                trial = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
+                before = cast(TrialState, trial.state)
+                self.check_trial_is_updatable(trial_id, before)
+                if before != TrialState.RUNNING:
+                    raise ValueError(f"a trial that is {before.name} cannot end")
+                self._write_user_attrs(session, trial_id, facts)
+                if value is not None:
+                    self._set_trial_value_without_commit(session, trial, 0, value)
+                trial.state, trial.datetime_complete = state, datetime.now()
 
         self.patience.through(self.shown, write)
+
+    def worker_of(self, trial_id: int) -> str | None:
+        """Who runs the trial, by one statement; None once it has ended."""
+
+        def read() -> str | None:
+            with _create_scoped_session(self.scoped_session) as session:
+                worker = TrialUserAttributeModel
+                is_its = (worker.trial_id == TrialModel.trial_id) & (worker.key == "worker")
+                state, told = session.execute(
+                    sqlalchemy.select(TrialModel.state, worker.value_json)
+                    .outerjoin(worker, is_its)
+                    .where(TrialModel.trial_id == trial_id)
+                ).one()
+            return None if state.is_finished() else json.loads(told) if told else ""
+
+        return self.patience.through(self.shown, read)
 
     def _get_prepared_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None, session: Session

@@ -69,8 +69,7 @@ def test_orchestrator_killed_while_folding_in_has_every_job_once(
         for name in ("create_new_trial", "set_trial_user_attr", "set_trial_state_values",
                      "set_trial_intermediate_value"):  # fmt: skip
             monkeypatch.setattr(kind, name, dying(getattr(kind, name)))
-    whole = "set_trial_user_attrs"
-    monkeypatch.setattr(PatientStorage, whole, dying(getattr(PatientStorage, whole)))
+    monkeypatch.setattr(PatientStorage, "end_trial", dying(PatientStorage.end_trial))
     with pytest.raises(Died):
         run_on_aws(search=NO_DEFAULT, budget=QUICK)
     monkeypatch.undo()

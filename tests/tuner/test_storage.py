@@ -223,8 +223,47 @@ def test_an_end_that_was_told_twice_is_one_end(tmp_path):
     trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
     ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE)
     ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE)
-    with pytest.raises(ValueError, match="Cannot tell"):
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         ledger.finish(trial, None, optuna.trial.TrialState.FAIL)
+    waiting = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
+    ledger.release(waiting)
+    with pytest.raises(ValueError, match="WAITING cannot end"):
+        ledger.finish(waiting, 0.5, optuna.trial.TrialState.COMPLETE)
+
+
+def test_an_end_is_written_whole_or_not_at_all(tmp_path, make_ledger, monkeypatch):
+    ledger = make_ledger(f"sqlite:///{tmp_path}/study.db")
+    trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RDBStorage, "_set_trial_value_without_commit", dies)
+        with pytest.raises(KeyboardInterrupt):
+            ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, {"outcome": "finished"})
+    (read,) = ledger.read_trials()
+    assert read.state == optuna.trial.TrialState.RUNNING
+    assert read.user_attrs == {"arguments": []}
+    ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, {"outcome": "finished"})
+    (read,) = ledger.read_trials()
+    assert (read.value, read.user_attrs["outcome"]) == (0.5, "finished")
+    assert read.datetime_complete > read.datetime_start
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+def test_a_pruned_trial_keeps_its_last_report_as_its_value(where, tmp_path, make_ledger):
+    if where == "file":
+        ledger = make_ledger(f"sqlite:///{tmp_path}/study.db")
+    else:
+        ledger = Ledger(optuna.create_study(direction="maximize"))
+    for reports in ({}, {50: 0.7, 25: 0.6}):
+        trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
+        for step, value in reports.items():
+            trial.report(value, step)
+        ledger.finish(trial, 0.9, optuna.trial.TrialState.PRUNED, {"outcome": "pruned"})
+    assert [t.value for t in ledger.read_trials()] == [None, 0.7]
+    assert {t.state for t in ledger.read_trials()} == {optuna.trial.TrialState.PRUNED}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
@@ -240,14 +279,13 @@ def test_the_facts_of_an_end_are_written_together(kind, tmp_path, request, make_
     facts = {"seed": 4, "text": "it's", "nested": {"x": [1, None, 0.1]}, "umlaut": "für"}
     commits = []
     event.listen(ledger.study._storage._backend.engine, "commit", commits.append)
-    ledger.study._storage._backend.set_trial_user_attrs(trial._trial_id, facts)
+    ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, facts)
     assert len(commits) == 1
-    ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, {"text": "last"})
     theirs = RDBStorage(driver_url(url))
     (read,) = optuna.load_study(study_name=f"facts-{kind}", storage=theirs).trials
     theirs.remove_session()
     theirs.engine.dispose()
-    assert read.user_attrs == facts | {"arguments": [], "text": "last"}
+    assert read.user_attrs == facts | {"arguments": []}
     assert read.value == 0.5
 
 
