@@ -13,7 +13,7 @@ from reports.wording import at_most, counted, listed, score, shown
 MOST_SEEDS = 30
 MOST_NUMBERS = 3
 """Numbers of further trials that are told one by one"""
-RISK = "elsewhere the expected loss is more than the seed noise"
+RISK = "just beyond, the expected loss is more than the seed noise"
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,26 @@ def advice(table: TrialTable, analysis: Analysis) -> list[Advice]:
 
 def _unfinished(table: TrialTable) -> list[Advice]:
     """Where a confirmation was cut off: it can go on."""
+    continued = {t.continues for t in table.trials}
+    left = sum(
+        t.purpose == "confirm" and t.status == "interrupted" and t.number not in continued
+        for t in table.trials
+    )
+    if not left:
+        return []
+    text = (
+        "Run the same sweep again (with a larger budget, where that ended it): "
+        f"{counted(left, 'confirmation run')} {'was' if left == 1 else 'were'} cut short."
+    )
+    return [Advice(text, "winner")]
+
+
+def _may_confirm_more(table: TrialTable) -> bool:
+    """Whether no more than one configuration was to run again, as far as the sweep is known."""
     sweep = table.facts.get("sweep")
     confirm = sweep.get("confirm") if isinstance(sweep, dict) else None
-    wanted = confirm.get("seeds") if isinstance(confirm, dict) else None
-    runs = [t for t in table.trials if t.purpose == "confirm"]
-    if not isinstance(wanted, int) or any(t.status == "running" for t in runs):
-        return []
-    ended = sum(t.status in ("finished", "failed") for t in runs)
-    left = wanted * len({t.confirms for t in runs}) - ended
-    if left <= 0:
-        return []
-    text = f"Run the same sweep again: {counted(left, 'run')} of its confirmation on fresh seeds {'has' if left == 1 else 'have'} not ended."
-    return [Advice(text, "winner")]
+    top = confirm.get("top") if isinstance(confirm, dict) else None
+    return not isinstance(top, int) or top < 2
 
 
 def _seeds(table: TrialTable, winner: Winner, gap: Interval | None) -> list[Advice]:
@@ -66,7 +74,12 @@ def _seeds(table: TrialTable, winner: Winner, gap: Interval | None) -> list[Advi
             f"then {score(winner.score)} is {'an optimistic score' if table.is_choice else 'of one seed alone'}."
         )
         return [Advice(text, "winner")]
-    if winner.compared < 2 and table.is_choice and not winner.is_default:
+    if (
+        winner.compared == 1
+        and table.is_choice
+        and not winner.is_default
+        and _may_confirm_more(table)
+    ):
         text = (
             "Run more of the best configurations again on fresh seeds (confirm.top: 3): that the winner is the best "
             "of them rests on one run each."
@@ -108,7 +121,12 @@ def _range(column: Column, parameter: Parameter, winner: Winner, maximize: bool)
     if safe.low is None:
         if 0 < len(safe.choices) < len(column.choices):
             kept = listed([shown(choice) for choice in safe.choices], "or")
-            return [Advice(f"Keep {name} at {kept}: {RISK}.", "robustness")]
+            return [
+                Advice(
+                    f"Keep {name} at {kept}: with any other, the expected loss is more than the seed noise.",
+                    "robustness",
+                )
+            ]
         return []
     at, (at_low, at_high) = winner.params[name], _ends(column)
     end = "lower" if at_low is not None and at <= at_low else ""

@@ -24,7 +24,7 @@ def view_of_runs(
 ) -> View:
     """The view of both runs' trials, whose last axis is the run; `table` gives metric and direction."""
     rows = [
-        replace(t, params=t.params | {RUN: run})
+        replace(t, params=t.params | {RUN: run}, chosen_by="")  # of two ablations too one is told
         for run, trials in zip(RUNS, (before, after), strict=True) for t in trials
     ]  # fmt: skip
     both = [*axes, Axis(RUN, choices=RUNS)]

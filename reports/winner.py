@@ -142,6 +142,13 @@ def describe_winner(table: TrialTable, winner: Winner) -> str:
         return f"{text}; not confirmed on fresh seeds" + (
             ", so this score is optimistic" if table.is_choice else ""
         )
+    if winner.compared > 1 and all_ran_again(table):
+        runs = unselected_scores(table, winner)
+        own = runs[winner.number]
+        text += f"; over {len(own)} runs {spread(own)}"
+        if winner.default_number in runs and not winner.is_default:
+            text += f", the default {spread(runs[winner.default_number])}"
+        return text
     text += f"; on {seeds(winner.confirmed)} {spread(winner.confirmed)}"
     if winner.default_confirmed and not winner.is_default:
         text += f", the default {spread(winner.default_confirmed)}"

@@ -57,7 +57,7 @@ def counted(count: int, noun: str) -> str:
 
 def level(of_interval: float) -> str:
     """`90%`, `98.6%`."""
-    return f"{100 * of_interval:.3g}%"
+    return f"{100 * of_interval:.3g}%" if of_interval < 0.9995 else f"{100 * of_interval:.4f}%"
 
 
 def none_better(others: int) -> str:

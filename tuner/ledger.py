@@ -5,6 +5,7 @@ is a user attribute; `docs/ledger.md` lists them all.
 """
 
 import json
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -169,7 +170,8 @@ class Ledger:
             return
         if state == TrialState.PRUNED:
             reports = self.study._storage.get_trial(trial._trial_id).intermediate_values
-            value = reports[max(reports)] if reports else None
+            last = reports[max(reports)] if reports else math.nan
+            value = None if math.isnan(last) else last
         elif state != TrialState.COMPLETE:
             value = None
         try:

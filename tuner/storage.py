@@ -3,6 +3,7 @@
 import copy
 import fcntl
 import json
+import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from sqlalchemy.pool import NullPool
 from tuner.errors import LedgerAway, LedgerLost
 
 T = TypeVar("T")
+trials = cast(sqlalchemy.Table, TrialModel.__table__)
 PATIENCE_SECONDS = 600.0
 SQLITE_WAIT_SECONDS = 2.0
 """What SQLite waits by itself for a lock; then patience, which can be stopped, waits on"""
@@ -120,13 +122,21 @@ class PatientStorage(RDBStorage):
 
         Raises UpdateFinishedTrialError where it has ended already, ValueError where it does not run.
         """
+        if state == TrialState.COMPLETE and (value is None or math.isnan(value)):
+            raise ValueError(f"trial {trial_id} cannot be complete with the value {value}")
 
         def write() -> None:
             with _create_scoped_session(self.scoped_session) as session:
-                trial = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True)
-                before = cast(TrialState, trial.state)
-                self.check_trial_is_updatable(trial_id, before)
-                if before != TrialState.RUNNING:
+                # Written first, so that SQLite too locks before it looks.
+                runs = sqlalchemy.update(trials).values(state=TrialState.RUNNING)
+                runs = runs.where(
+                    trials.c.trial_id == trial_id, trials.c.state == TrialState.RUNNING
+                )
+                is_running = session.connection().execute(runs).rowcount
+                trial = TrialModel.find_or_raise_by_id(trial_id, session)
+                if not is_running:
+                    before = cast(TrialState, trial.state)
+                    self.check_trial_is_updatable(trial_id, before)
                     raise ValueError(f"a trial that is {before.name} cannot end")
                 self._write_user_attrs(session, trial_id, facts)
                 if value is not None:
@@ -146,7 +156,9 @@ class PatientStorage(RDBStorage):
                     sqlalchemy.select(TrialModel.state, worker.value_json)
                     .outerjoin(worker, is_its)
                     .where(TrialModel.trial_id == trial_id)
-                ).one()
+                ).one_or_none() or (None, None)
+            if state is None:
+                raise KeyError(f"trial {trial_id} is gone")
             return None if state.is_finished() else json.loads(told) if told else ""
 
         return self.patience.through(self.shown, read)

@@ -228,8 +228,8 @@ def _sentences(data: dict[str, Any]) -> list[str]:
         )
     if same := [_named(r) for r in rows if r["same"]]:
         sentences.append(
-            f"With the default's very scores on the fresh seeds that both ran on: {listed(same)}. It changed "
-            "nothing there; what it gains is the difference of other seeds."
+            f"With the default's very scores on the fresh seeds that both ran on: {listed(same)}; what "
+            f"{'it gains' if len(same) == 1 else 'they gain'} is the difference of other seeds."
         )
     if not data["unselected"]:
         sentences.append(

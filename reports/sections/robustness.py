@@ -78,7 +78,7 @@ def draw(data: dict[str, Any]) -> Drawing:
         f"The expected {data['metric']} as one hyperparameter moves and all others stay as trial "
         f"{data['winner']} has them, with its {data['level']:.0%} interval{_marks(parameters)}. It is safe to move as long as the expected loss "
         f"does not exceed one standard deviation of the seed noise ({score(data['noise_sd']['estimate'])}): "
-        "on average, over what the trials leave open; a value in it may still lose more."
+        "on average, over what the trials leave open; a value in a safe range may still lose more."
     )
     description = (
         f"One picture per hyperparameter: the expected {data['metric']} around trial {data['winner']}, "

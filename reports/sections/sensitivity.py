@@ -4,6 +4,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from reports.sections import ablation
 from reports.sections.drawing import (
     BLUE,
     GREEN,
@@ -30,7 +31,7 @@ NOISE = "seed noise"
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The analysis as plain data; its seed is 0, so that the same trials give the same report."""
-    return analysis.to_dict()
+    return analysis.to_dict() | {"has_changes": bool(ablation.compute(table, analysis))}
 
 
 def draw(data: dict[str, Any]) -> Drawing:
@@ -43,6 +44,8 @@ def draw(data: dict[str, Any]) -> Drawing:
     if data["fit"]["reason"] == ALONE:
         sentences.append(
             "What each value does in the default's place stands under One change at a time."
+            if data["has_changes"]
+            else "To tell what each does in the default's place they have to run again on fresh seeds (confirm.top)."
         )
     elif any(p["total"] for p in ordered):
         sentences += [p["sentence"] for p in ordered]

@@ -176,6 +176,7 @@ def _odds(data: dict[str, Any]) -> list[str]:
     own = next((c for c in odds["contenders"] if c["trial"] == number), None)
     if own and own not in close:
         by = "fresh seeds" if data["winner"]["confirmed"] else "its score"
+        by = "its own runs" if data["all_ran_again"] else by
         sentences.append(
             f"The winner, trial {number}, has {chance(own['probability_best'])} there. It is named by "
             f"{by} alone; this model also counts what its neighbours scored."

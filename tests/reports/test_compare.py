@@ -80,6 +80,30 @@ def test_runs_of_other_spaces_are_not_called_the_same():
     assert "depth was not searched in the same range in both" in found.sentence
 
 
+def test_two_ablations_are_told_apart_by_their_level():
+    """Such runs tell no shares; that all scores fell they do tell."""
+    space = {name: optuna.distributions.CategoricalDistribution([0, 1, 2]) for name in "abc"}
+    default = dict.fromkeys("abc", 0)
+    points = [default, *(default | {name: value} for name in "abc" for value in (1, 2))]
+
+    def ablation(level):
+        rng, study = (
+            np.random.default_rng(int(10 * level)),
+            optuna.create_study(direction="maximize"),
+        )
+        for seed in range(3):
+            for number, point in enumerate(points):
+                facts = {"purpose": "confirm", "confirms": number, "seed": seed} if seed else {
+                    "chosen_by": "one at a time" if number else "default"
+                }  # fmt: skip
+                study.add_trial(optuna.trial.create_trial(
+                    params=point, distributions=space, value=level + 0.002 * rng.normal(), user_attrs=facts,
+                ))  # fmt: skip
+        return study
+
+    assert compare(ablation(0.8), ablation(0.6)).verdict == WORSE
+
+
 def test_runs_without_trials_are_not_called_the_same():
     empty = optuna.create_study(direction="maximize")
     empty.set_user_attr("metric", "f1")

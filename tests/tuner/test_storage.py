@@ -18,7 +18,16 @@ from tests import PATIENCE
 from tests.conftest import ROOT
 from tuner.errors import LedgerAway, LedgerLost, RunFolderError
 from tuner.ledger import Ledger
-from tuner.storage import WAITING, Busy, Patience, Turn, driver_url, engine_options, masked
+from tuner.storage import (
+    WAITING,
+    Busy,
+    Patience,
+    PatientStorage,
+    Turn,
+    driver_url,
+    engine_options,
+    masked,
+)
 
 DISTRIBUTIONS = {"a": optuna.distributions.FloatDistribution(0, 1)}
 
@@ -249,6 +258,46 @@ def test_an_end_is_written_whole_or_not_at_all(tmp_path, make_ledger, monkeypatc
     (read,) = ledger.read_trials()
     assert (read.value, read.user_attrs["outcome"]) == (0.5, "finished")
     assert read.datetime_complete > read.datetime_start
+
+
+def test_an_end_that_comes_after_another_ones_changes_nothing(tmp_path, make_ledger, monkeypatch):
+    """Also in SQLite, which locks nothing for who only reads."""
+    ledger = make_ledger(f"sqlite:///{tmp_path}/study.db")
+    other = Ledger.load(f"sqlite:///{tmp_path}/study.db", "toy")
+    trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
+    write = PatientStorage._write_user_attrs
+    told = []
+
+    def late(self, *args):
+        if not told:
+            told.append("other")
+            other.patience.seconds = 0.0
+            with pytest.raises(LedgerLost):  # it is locked by now
+                other.finish(trial, 0.9, optuna.trial.TrialState.COMPLETE)
+        write(self, *args)
+
+    monkeypatch.setattr(PatientStorage, "_write_user_attrs", late)
+    ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, {"outcome": "finished"})
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        other.finish(trial, None, optuna.trial.TrialState.FAIL, {"outcome": "failed"})
+    (read,) = ledger.read_trials()
+    assert (read.value, read.user_attrs["outcome"]) == (0.5, "finished")
+    other.close()
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_no_trial_is_complete_without_a_score(value, tmp_path, make_ledger):
+    ledger = make_ledger(f"sqlite:///{tmp_path}/study.db")
+    trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": []})
+    with pytest.raises(ValueError, match="cannot be complete"):
+        ledger.finish(trial, value, optuna.trial.TrialState.COMPLETE)
+    assert [t.state for t in ledger.read_trials()] == [optuna.trial.TrialState.RUNNING]
+
+
+def test_a_trial_that_is_gone_is_not_waited_for(tmp_path, make_ledger):
+    ledger = make_ledger(f"sqlite:///{tmp_path}/study.db")
+    with pytest.raises(KeyError, match="gone"):
+        ledger.study._storage._backend.worker_of(77)
 
 
 @pytest.mark.parametrize("where", ["file", "memory"])

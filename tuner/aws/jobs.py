@@ -1,5 +1,6 @@
 """What AWS says of a training job, and what that means for a trial."""
 
+import math
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -330,4 +331,4 @@ def objective_of(
     theirs = job.metrics.get(metric)
     if is_whole(job, output, lines, metric) or theirs is None:
         return output.value if output.has_finite_value else None
-    return theirs
+    return theirs if math.isfinite(theirs) else None

@@ -228,6 +228,7 @@ class _LocalRun:
         """Now and then: that we are at work, and the hours, so that a killed sweep does not get them back."""
         if self.workers.beat():
             self.spending.look_at_others()
+            self.totals = self._count()
             # Not counted as a signal: `tuner stop` sends one as well, and a second one kills.
             self.told_to_stop = self.told_to_stop or self.workers.stop_asked()
             for running in self.running.values():
@@ -239,6 +240,7 @@ class _LocalRun:
     def _phase(self, purpose: str, propose: Any) -> Outcome:
         """Keeps `parallel` trials running until there is no next one and none of its purpose is left, anywhere."""
         self.look_at, self.none_left, told = 0.0, False, False
+        self.totals = self._count()
         while True:
             if end := self._must_end():
                 return self._stop_running(*end)

@@ -65,7 +65,8 @@ class Sharing:
         )
         text = f"{many} {threads_of(self.at_once)} of {cores} cores"
         if self.gpus:
-            text += f", together on {self.gpus} GPU{'s' * (self.gpus > 1)}"
+            together = ", together" if self.at_once > 1 else ""
+            text += f"{together} on {self.gpus} GPU{'s' * (self.gpus > 1)}"
         if self.fault:
             return f"{text}: how many at once are fastest was not measured ({self.fault})"
         rates = ", ".join(
