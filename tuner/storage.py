@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 from tuner.errors import LedgerAway, LedgerLost
 
 T = TypeVar("T")
-trials = cast(sqlalchemy.Table, TrialModel.__table__)
+TRIALS = cast(sqlalchemy.Table, TrialModel.__table__)
 PATIENCE_SECONDS = 600.0
 SQLITE_WAIT_SECONDS = 2.0
 """What SQLite waits by itself for a lock; then patience, which can be stopped, waits on"""
@@ -128,9 +128,9 @@ class PatientStorage(RDBStorage):
         def write() -> None:
             with _create_scoped_session(self.scoped_session) as session:
                 # Written first, so that SQLite too locks before it looks.
-                runs = sqlalchemy.update(trials).values(state=TrialState.RUNNING)
+                runs = sqlalchemy.update(TRIALS).values(state=TrialState.RUNNING)
                 runs = runs.where(
-                    trials.c.trial_id == trial_id, trials.c.state == TrialState.RUNNING
+                    TRIALS.c.trial_id == trial_id, TRIALS.c.state == TrialState.RUNNING
                 )
                 is_running = session.connection().execute(runs).rowcount
                 trial = TrialModel.find_or_raise_by_id(trial_id, session)
