@@ -1,11 +1,12 @@
 """A randomly initialised BERT-base on a GPU: `python bench/gpu.py --data path/to/MRPC` (part of `make bench`).
 
-First the sweeps of bench/sweeps.py, all ways, on the GPU; then one epoch of MRPC's number of pairs and lengths in random
+First the sweeps of bench/sweeps.py, all ways, on the first GPU; then one epoch of MRPC's number of pairs and lengths in random
 words, padded and packed. Random weights learn nothing: this is of speed alone. Says so where there is no GPU; `--cpu`
 runs it all the same, with a small model to see that it works.
 """
 
 import argparse
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -71,6 +72,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12, choices=(4, 8, 12))
     parser.add_argument("--cpu", action="store_true", help="Without a GPU too, with a small model.")
     options = parser.parse_args()
+    # Of several the first alone: a Trainer would divide each batch between them.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     if not torch.cuda.is_available() and not options.cpu:
         print("There is no GPU here, so nothing was measured.")
         return
