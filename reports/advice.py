@@ -44,11 +44,7 @@ def advice(table: TrialTable, analysis: Analysis) -> list[Advice]:
 
 def _unfinished(table: TrialTable) -> list[Advice]:
     """Where a confirmation was cut off: it can go on."""
-    continued = {t.continues for t in table.trials}
-    left = sum(
-        t.purpose == "confirm" and t.status == "interrupted" and t.number not in continued
-        for t in table.trials
-    )
+    left = len(table.cut_short("confirm"))
     if not left:
         return []
     text = (

@@ -135,6 +135,14 @@ class TrialTable:
         chosen = {t.chosen_by for t in self.trials if t.purpose == "search"}
         return ONE_AT_A_TIME in chosen and chosen <= {"default", ONE_AT_A_TIME}
 
+    def cut_short(self, purpose: str) -> list[TrialRow]:
+        """Trials of a purpose that were interrupted and that no later one continues."""
+        continued = {t.continues for t in self.trials}
+        return [
+            t for t in self.trials
+            if t.purpose == purpose and t.status == "interrupted" and t.number not in continued
+        ]  # fmt: skip
+
     def count(self, status: str) -> int:
         """How many trials have this status."""
         return sum(t.status == status for t in self.trials)

@@ -215,10 +215,8 @@ class Ledger:
 
     def owner(self, trial: optuna.Trial) -> str | None:
         """The worker that runs the trial; None once it has ended."""
-        if self._backend is not None:
-            return self._backend.worker_of(trial._trial_id)
-        now = self.study._storage.get_trial(trial._trial_id)
-        return None if now.state.is_finished() else str(now.user_attrs.get("worker", ""))
+        assert self._backend is not None, "nobody else works on a study in memory"
+        return self._backend.worker_of(trial._trial_id)
 
     def interrupted(self) -> list[FrozenTrial]:
         """Trials on AWS that were cut short and that no later one continues, oldest first."""

@@ -192,10 +192,7 @@ def in_short(data: dict[str, Any]) -> str:
     found, changes = _found(data), data["changes"]
     if not found["better"] and not found["worse"]:
         some = "the one change" if len(changes) == 1 else f"any of the {len(changes)} changes"
-        return (
-            f"Changed one at a time: of {some} of the default these runs cannot tell whether it is "
-            "better or worse."
-        )
+        return f"Changed one at a time: these runs cannot tell of {some} whether it is better or worse than the default."
     better, worse = (listed(found[v]) if found[v] else "none" for v in ("better", "worse"))
     text = f"Changed one at a time, surely better than the default: {better}; surely worse: {worse}"
     others = len(changes) - len(found["better"]) - len(found["worse"])

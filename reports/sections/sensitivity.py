@@ -31,7 +31,9 @@ NOISE = "seed noise"
 
 def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     """The analysis as plain data; its seed is 0, so that the same trials give the same report."""
-    return analysis.to_dict() | {"has_changes": bool(ablation.compute(table, analysis))}
+    return analysis.to_dict() | {
+        "has_changes": table.is_one_at_a_time and bool(ablation.compute(table, analysis))
+    }
 
 
 def draw(data: dict[str, Any]) -> Drawing:

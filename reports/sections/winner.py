@@ -18,7 +18,7 @@ from reports.sections.drawing import (
 )
 from reports.sensitivity.interval import LEVEL
 from reports.sensitivity.result import Analysis
-from reports.sensitivity.seed_noise import seed_noise
+from reports.sensitivity.seed_noise import seed_noise, telling
 from reports.trials import TrialTable
 from reports.winner import (
     Winner,
@@ -67,7 +67,7 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
         "all_ran_again": all_ran_again(table),
         "is_choice": table.is_choice,
         "common_seeds": len(common_seeds(table)),
-        "noise_runs": _noise_runs(groups),
+        "noise_runs": sum(map(len, telling(groups))),
         "confirmation_lost": _lost(table),
         "confirmed": [
             _confirmed_row(table, number, scores, unselected, winner)
@@ -87,21 +87,10 @@ def compute(table: TrialTable, analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def _noise_runs(groups: list[list[float]]) -> int:
-    """From how many runs the seed noise is told: those of configurations whose runs differ, if any do."""
-    repeated = [group for group in groups if len(group) > 1]
-    differ = [group for group in repeated if len(set(group)) > 1]
-    return sum(map(len, differ or repeated))
-
-
 def _lost(table: TrialTable) -> int:
     """Confirmation runs that failed, or were cut short and not taken up again."""
-    continued = {t.continues for t in table.trials}
-    return sum(
-        t.status == "failed" or (t.status == "interrupted" and t.number not in continued)
-        for t in table.trials
-        if t.purpose == "confirm"
-    )
+    failed = sum(t.status == "failed" for t in table.trials if t.purpose == "confirm")
+    return failed + len(table.cut_short("confirm"))
 
 
 def _confirmed_row(

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import chi2
 
+from reports.sensitivity.axis import Floats
 from reports.sensitivity.interval import FEWEST_ALIKE, LEVEL, Interval
 
 
-def within(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """The sum of squares within the groups, and its degrees of freedom.
+def telling(groups: Sequence[Sequence[float]]) -> list[Floats]:
+    """The groups that tell how far runs of one configuration vary: of two runs and more.
 
     A configuration whose runs are all the same (one that has collapsed to the majority's label) says
     nothing of how far those vary that have not: it counts only where all are such.
@@ -19,9 +20,15 @@ def within(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
     if not all(np.isfinite(group).all() for group in arrays):
         raise ValueError("scores must be finite")
     repeated = [group for group in arrays if len(group) > 1]
-    differ = [group for group in repeated if np.ptp(group) > 0]  # a mean of equal floats may round
-    squares = float(sum(((group - group.mean()) ** 2).sum() for group in differ))
-    return squares, sum(len(group) - 1 for group in differ or repeated)
+    return [group for group in repeated if np.ptp(group) > 0] or repeated
+
+
+def within(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """The sum of squares within the groups that tell, and its degrees of freedom."""
+    counted = telling(groups)
+    varied = [group for group in counted if np.ptp(group) > 0]  # a mean of equal floats may round
+    squares = float(sum(((group - group.mean()) ** 2).sum() for group in varied))
+    return squares, sum(len(group) - 1 for group in counted)
 
 
 def seed_noise(groups: Sequence[Sequence[float]], level: float = LEVEL) -> Interval | None:

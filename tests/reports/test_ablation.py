@@ -105,8 +105,8 @@ def test_a_change_that_did_nothing_is_named():
 def test_where_none_is_sure_that_is_the_sentence():
     text = ablation.in_short(section(study_of({})))
     assert text == (
-        "Changed one at a time: of any of the 5 changes of the default these runs cannot tell whether it is "
-        "better or worse."
+        "Changed one at a time: these runs cannot tell of any of the 5 changes whether it is better or "
+        "worse than the default."
     )
 
 

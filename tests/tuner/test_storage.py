@@ -32,6 +32,14 @@ from tuner.storage import (
 DISTRIBUTIONS = {"a": optuna.distributions.FloatDistribution(0, 1)}
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    """A database of each kind."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres").url
+    return f"sqlite:///{tmp_path}/a.db"
+
+
 @pytest.fixture
 def make_ledger():
     """A ledger that gives its connections back when the test ends."""
@@ -198,11 +206,7 @@ def test_a_wrong_address_is_said_without_its_password():
     assert "hidden-word" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_one_worker_at_a_time_has_the_turn(kind, tmp_path, request):
-    url = f"sqlite:///{tmp_path}/study.db"
-    if kind == "postgresql":
-        url = request.getfixturevalue("postgres").url
+def test_one_worker_at_a_time_has_the_turn(url):
     order = []
 
     def work(name):
@@ -315,15 +319,9 @@ def test_a_pruned_trial_keeps_its_last_report_as_its_value(where, tmp_path, make
     assert {t.state for t in ledger.read_trials()} == {optuna.trial.TrialState.PRUNED}
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_the_facts_of_an_end_are_written_together(kind, tmp_path, request, make_ledger):
+def test_the_facts_of_an_end_are_written_together(url, make_ledger):
     """As Optuna writes one: new ones and changed ones, read by a study that knows nothing of us."""
-    url = (
-        request.getfixturevalue("postgres").url
-        if kind == "postgres"
-        else f"sqlite:///{tmp_path}/a.db"
-    )
-    ledger = make_ledger(url, f"facts-{kind}")
+    ledger = make_ledger(url, "facts")
     trial = ledger.start_at({"a": 0.5}, DISTRIBUTIONS, {"arguments": [], "seed": 3})
     facts = {"seed": 4, "text": "it's", "nested": {"x": [1, None, 0.1]}, "umlaut": "für"}
     commits = []
@@ -331,21 +329,15 @@ def test_the_facts_of_an_end_are_written_together(kind, tmp_path, request, make_
     ledger.finish(trial, 0.5, optuna.trial.TrialState.COMPLETE, facts)
     assert len(commits) == 1
     theirs = RDBStorage(driver_url(url))
-    (read,) = optuna.load_study(study_name=f"facts-{kind}", storage=theirs).trials
+    (read,) = optuna.load_study(study_name="facts", storage=theirs).trials
     theirs.remove_session()
     theirs.engine.dispose()
     assert read.user_attrs == facts | {"arguments": []}
     assert read.value == 0.5
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_more_facts_take_no_more_statements(kind, tmp_path, request, make_ledger):
-    url = (
-        request.getfixturevalue("postgres").url
-        if kind == "postgres"
-        else f"sqlite:///{tmp_path}/a.db"
-    )
-    ledger, statements = make_ledger(url, f"few-{kind}"), []
+def test_more_facts_take_no_more_statements(url, make_ledger):
+    ledger, statements = make_ledger(url, "few"), []
     event.listen(
         ledger.study._storage._backend.engine, "before_cursor_execute",
         lambda *told: statements.append(told[2]),
