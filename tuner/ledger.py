@@ -268,17 +268,18 @@ def is_interrupted(trial: FrozenTrial) -> bool:
     return cut_short and trial.user_attrs.get("outcome") == "interrupted"
 
 
-def same_point(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two points are one configuration."""
-    return json.dumps(dict(a), sort_keys=True) == json.dumps(dict(b), sort_keys=True)
+def identity(point: Mapping[str, Any]) -> str:
+    """What points of one configuration have in common, and no others."""
+    return json.dumps(dict(point), sort_keys=True)
 
 
-def distinct(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """The first trial of every configuration."""
-    kept: dict[str, FrozenTrial] = {}
+def distinct(trials: Iterable[FrozenTrial]) -> Iterator[FrozenTrial]:
+    """The first trial of every configuration, looked for as far as the caller reads."""
+    seen: set[str] = set()
     for trial in trials:
-        kept.setdefault(json.dumps(trial.params, sort_keys=True), trial)
-    return list(kept.values())
+        if (its := identity(trial.params)) not in seen:
+            seen.add(its)
+            yield trial
 
 
 def _opened(url: str, how: str, call: Callable[[], optuna.Study]) -> optuna.Study:

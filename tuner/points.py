@@ -4,6 +4,7 @@ A point is a function of the sweep's seed and the ledger alone. So nothing has t
 the ledger, and a resumed sweep does not replay its first points, as a seeded sampler would.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import optuna
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.ledger import FINISHED, Ledger, distinct, same_point
+from tuner.ledger import FINISHED, Ledger, distinct, identity
 from tuner.space import Point, SearchSpace
 from tuner.sweep import LoadedSweep
 
@@ -82,7 +83,7 @@ class Points:
 
     def is_default(self, point: Point) -> bool:
         """Whether a point is the default configuration, where that is to be tried."""
-        return self.default is not None and same_point(point, self.default)
+        return self.default is not None and identity(point) == identity(self.default)
 
     def next_search(self) -> Proposal | None:
         """The next search trial, None when the budget is used up."""
@@ -92,8 +93,8 @@ class Points:
         number = len(self.ledger.read_trials())
         seed = self.search.seed + number
         if self.listed:
-            tried = [t.params for t in done]
-            point = next(p for p in self.listed if not any(same_point(p, t) for t in tried))
+            tried = {identity(t.params) for t in done}
+            point = next(p for p in self.listed if identity(p) not in tried)
             if self.is_default(point):
                 return self._proposal("default", seed, point)
             return self._proposal(ALL_LISTED[self.search.sampler], seed, point)
@@ -176,10 +177,9 @@ class Points:
             return []
         best = self.ledger.best_first()
         default = [t for t in best if t.user_attrs.get("chosen_by") == "default"]
-        others = [
-            t for t in distinct(best) if not any(same_point(t.params, d.params) for d in default)
-        ]
-        return others[:top] + default
+        its = {identity(t.params) for t in default}
+        others = (t for t in distinct(best) if identity(t.params) not in its)
+        return [*itertools.islice(others, top), *default]
 
     def _retry(self) -> Proposal | None:
         """A confirmation run on AWS that was cut short: there a new job takes its place."""
@@ -282,11 +282,11 @@ class Earlier:
             winner = None
         by_kind = {}
         for trial in inside:
-            if winner is not None and same_point(trial["params"], winner):
+            if winner is not None and identity(trial["params"]) == identity(winner):
                 by_kind[LAST_WINNER] = float(trial["value"])
-            if default is not None and same_point(trial["params"], default):
+            if default is not None and identity(trial["params"]) == identity(default):
                 by_kind["default"] = float(trial["value"])
-        if winner is not None and default is not None and same_point(winner, default):
+        if winner is not None and default is not None and identity(winner) == identity(default):
             winner = None
         trials = [(dict(t["params"]), float(t["value"])) for t in inside]
         return cls(dict(winner) if winner else None, trials, by_kind)

@@ -156,6 +156,8 @@ class _LocalRun:
         """How far the sweep was at its start, then at the last end of a trial"""
         self.estimated = 0
         """For how many planned trials the ledger has an estimate"""
+        self.with_model: set[int] = set()
+        """The trials that ended here and whose models have not been removed"""
 
     def run(self) -> Outcome:
         """Search until the budget is used, then confirm, then say how it ended."""
@@ -170,7 +172,7 @@ class _LocalRun:
                     self.view.say(why)
                 outcome = self._phase("confirm", self.points.next_confirm)
             self._end_all()
-            self._remove_models()
+            self._remove_models({t.number for t in self.ledger.read_trials()})
             self._leave()
             return outcome
         except LedgerLost:
@@ -438,8 +440,9 @@ class _LocalRun:
             self.durations.append(row.seconds)
         row.status, row.note = ending.outcome, ending.failure
         row.score = output.value if ending.outcome == "finished" else row.score
+        self.with_model.add(process.number)
         with self.ledger.glance():
-            self._remove_models()
+            self.with_model = self._remove_models(self.with_model)
             self.totals = self._count()
             self.view.changed(row, self.totals)
             self._say_estimate()
@@ -480,15 +483,14 @@ class _LocalRun:
         self._start(again)
         return True
 
-    def _remove_models(self) -> None:
-        """Keeps the models of the trials of which one may become the winner."""
+    def _remove_models(self, of: set[int]) -> set[int]:
+        """Removes the models of those trials of which none may become the winner; whose it keeps."""
         keep = {t.number for t in [*self.ledger.best_first()[:1], *self.points.candidates()]}
         keep |= {t.number for t in self.ledger.in_flight()}
         keep |= {int(t.user_attrs["confirms"]) for t in self.ledger.read_trials("confirm")}
-        kept = {self.folder.trial(number).name for number in keep}
-        for model in (self.folder.path / "trials").glob("[0-9]*/model"):
-            if model.parent.name not in kept:
-                shutil.rmtree(model, ignore_errors=True)
+        for number in of - keep:
+            shutil.rmtree(self.folder.trial(number) / "model", ignore_errors=True)
+        return of & keep
 
     def _stop_running(self, why: str, outcome: Outcome) -> Outcome:
         """Lets running trials write their checkpoints and end; a second signal kills them."""
