@@ -1,15 +1,19 @@
-"""Does `tuner compare` cry wolf, and does it see a wolf? `python bench/compare.py` (about ten minutes).
+"""Does `tuner compare` cry wolf, and does it see a wolf? `python bench/compare.py` (about twenty minutes).
 
-Simulates pairs of sweeps (TPE after three tenths of random points, winner and default on two fresh seeds) of
-functions of a learning rate over three decades and three more hyperparameters: with nothing changed but
-the seeds, with the best learning rate shifted by half a decade, and with all scores shifted by one
-standard deviation of the seed noise. The noise has a third of the function's variance. Prints the
-Markdown of docs/calibration.md; each pair is a line of --rows.
+Simulates pairs of sweeps, their points chosen by the code of `tuner run` and its defaults, of functions of a
+learning rate over three decades and three more hyperparameters: with nothing changed but the seeds, with the
+best learning rate shifted by half a decade, and with all scores shifted by one standard deviation of the seed
+noise, which has a third of the function's variance; the former two also with a second sweep that begins with
+what the first one found, as slots of a schedule do. Prints the Markdown of docs/calibration.md; each pair is a
+line of --rows.
 """
 
 import argparse
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -24,13 +28,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import optuna
-from calibration import Point, at, run_all, suggest
-from optuna.trial import create_trial
+import yaml
+from calibration import Point, at, run_all
+from optuna.trial import TrialState
 from scipy.stats import qmc
 from threadpoolctl import threadpool_limits
 
 from reports import read_table
 from reports.compare import BETTER, CANNOT_TELL, MOVED, SAME, WORSE, changes_between
+from tuner.cli_run import taken_over
+from tuner.ledger import Ledger
+from tuner.points import Points
+from tuner.sweep import load_sweep
 
 SPACE = {
     "learning_rate": ("log", 1e-5, 1e-2), "warmup_ratio": ("float", 0.0, 0.3),
@@ -40,7 +49,13 @@ DEFAULT = {"learning_rate": 1e-4, "warmup_ratio": 0.1, "batch_size": 16, "epochs
 HALF_A_DECADE = 1 / 6
 SIGNAL_TO_NOISE = 3
 SIZES = (30, 50)
-KINDS = {"nothing": (0.0, 0.0), "best place": (HALF_A_DECADE, 0.0), "all scores": (0.0, 1.0)}
+NOTHING, BEST_PLACE = "nothing", "best place"
+WARM = ", begun warm"
+KINDS = {
+    NOTHING: (0.0, 0.0), BEST_PLACE: (HALF_A_DECADE, 0.0), "all scores": (0.0, 1.0),
+    NOTHING + WARM: (0.0, 0.0), BEST_PLACE + WARM: (HALF_A_DECADE, 0.0),
+}  # fmt: skip
+"""By how much the second sweep's best rate lies higher, of the whole range, and its scores, in standard deviations of the noise"""
 
 
 def _rate(p: Point, shift: float) -> float:
@@ -83,32 +98,46 @@ def noise_of(name: str) -> float:
     )
 
 
-def sweep(name: str, size: int, shift: float, level: float, seed: int) -> optuna.Study:
-    """One simulated sweep, confirmed as `tuner run` does."""
-    rng, noise, fill = np.random.default_rng(seed), noise_of(name), round(0.3 * size)
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=fill + 1, multivariate=True)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+@cache
+def sweep_file() -> Path:
+    """The space as a sweep file; its script is never run."""
+    folder = Path(tempfile.mkdtemp(prefix="compare-"))
+    atexit.register(shutil.rmtree, folder)
+    (folder / "script.py").touch()
+    space = {}
+    for name, (kind, *rest) in SPACE.items():
+        form = {"choice": rest} if kind == "choice" else {"int" if kind == "int" else "float": rest}
+        space[name] = (
+            form | ({"scale": "log"} if kind == "log" else {}) | {"default": DEFAULT[name]}
+        )
+    objective = {"metric": "score", "direction": "maximize"}
+    file = folder / "sweep.yaml"
+    file.write_text(yaml.safe_dump(
+        {"name": "simulated", "script": "script.py", "objective": objective, "space": space}
+    ))  # fmt: skip
+    return file
 
-    def score(point: Point) -> float:
-        return FUNCTIONS[name](point, shift) + noise * (level + rng.standard_normal())
 
-    study.enqueue_trial(DEFAULT)
-    for i in range(size):
-        trial = study.ask()
-        point = suggest(trial, SPACE)
-        trial.set_user_attr("purpose", "search")
-        trial.set_user_attr("chosen_by", "default" if i == 0 else "adaptive")
-        study.tell(trial, score(point))
-    for k, number in product(range(2), {study.best_trial.number, 0}):
-        again = study.trials[number]
-        facts = {"purpose": "confirm", "confirms": number, "seed": 100_000 + k}
-        study.add_trial(
-            create_trial(
-                params=again.params, distributions=again.distributions, value=score(again.params),
-                user_attrs=facts,
+def sweep(
+    name: str, size: int, shift: float, level: float, seed: int, before: Ledger | None = None
+) -> Ledger:
+    """One simulated sweep, its points chosen by what chooses them in `tuner run`; begun with `before` where given."""
+    loaded = load_sweep(sweep_file(), [f"search.seed={seed}", f"budget.trials={size}"])
+    ledger = Ledger(optuna.create_study(direction="maximize"))
+    ledger.set("metric", "score")
+    if before is not None:
+        ledger.set("warm", taken_over(before, "the run before"))
+    points, rng = Points(loaded, ledger), np.random.default_rng(seed)
+    for propose in (points.next_search, points.next_confirm):
+        while (proposal := propose()) is not None:
+            ranges = points.space.distributions()
+            trial = ledger.start_at(
+                proposal.point, ranges, proposal.attributes, proposal.of_sampler
             )
-        )  # fmt: skip
-    return study
+            noise = noise_of(name) * (level + rng.standard_normal())
+            score = FUNCTIONS[name](proposal.point, shift) + noise
+            ledger.finish(trial, score, TrialState.COMPLETE)
+    return ledger
 
 
 def examine(cell: tuple[str, int, str, int]) -> list[dict[str, Any]]:
@@ -118,9 +147,9 @@ def examine(cell: tuple[str, int, str, int]) -> list[dict[str, Any]]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     shift, level = KINDS[kind]
     before = sweep(name, size, 0.0, 0.0, 2 * seed)
-    after = sweep(name, size, shift, level, 2 * seed + 1)
+    after = sweep(name, size, shift, level, 2 * seed + 1, before if WARM in kind else None)
     with threadpool_limits(1):
-        found = changes_between(read_table(before), read_table(after), seed)
+        found = changes_between(read_table(before.study), read_table(after.study), seed)
     verdict = CANNOT_TELL if isinstance(found, str) else found.verdict
     return [{"function": name, "size": size, "kind": kind, "seed": seed, "verdict": verdict}]
 
@@ -137,8 +166,8 @@ def summary(rows: list[dict[str, Any]]) -> str:
         if part:
             shares = " | ".join(f"{mean(v == verdict for v in part):.1%}" for verdict in verdicts)
             lines.append(f"| {kind} | {len(part)} | {shares} |")
-    wolf = [r["verdict"] in (MOVED, WORSE, BETTER) for r in rows if r["kind"] == "nothing"]
-    seen = [r["verdict"] in (MOVED, WORSE) for r in rows if r["kind"] == "best place"]
+    wolf = [r["verdict"] in (MOVED, WORSE, BETTER) for r in rows if NOTHING in r["kind"]]
+    seen = [r["verdict"] in (MOVED, WORSE) for r in rows if BEST_PLACE in r["kind"]]
     lines += [
         "",
         f"A change is told where nothing has changed: {mean(wolf):.1%} of {len(wolf)} (aim ≤ 5 %). "
@@ -149,7 +178,7 @@ def summary(rows: list[dict[str, Any]]) -> str:
     for name in FUNCTIONS:
         cells = [
             [r["verdict"] in (MOVED, WORSE) for r in rows
-             if (r["function"], r["size"], r["kind"]) == (name, size, "best place")]
+             if (r["function"], r["size"]) == (name, size) and BEST_PLACE in r["kind"]]
             for size in SIZES
         ]  # fmt: skip
         lines.append(

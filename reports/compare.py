@@ -20,6 +20,7 @@ from reports.errors import ReportError
 from reports.runs import RUNS, in_run, view_of_runs
 from reports.sensitivity.axis import Axis, Floats, all_over
 from reports.sensitivity.interval import LEVEL, Interval, of_draws
+from reports.sensitivity.local import SafeRange
 from reports.sensitivity.result import Analysis
 from reports.sensitivity.surrogate import Posterior
 from reports.trials import TrialTable, read_table
@@ -234,22 +235,23 @@ def _changed(before: Analysis, after: Analysis) -> list[Changed]:
         if one.total and other.total and not _overlap(one.total, other.total):
             found.append(Changed(name, "share", _share(one.total), _share(other.total)))
         a, b = one.safe_range, other.safe_range
-        if a is None or b is None:
-            continue
-        if a.choices or b.choices:
-            if not set(map(repr, a.choices)) & set(map(repr, b.choices)):
-                found.append(
-                    Changed(
-                        name,
-                        "safe range",
-                        listed([shown(v) for v in a.choices]),
-                        listed([shown(v) for v in b.choices]),
-                    )
-                )
-        elif a.high < b.low or b.high < a.low:
-            ranges = [f"{shown(r.low)} to {shown(r.high)}" for r in (a, b)]
-            found.append(Changed(name, "safe range", ranges[0], ranges[1]))
+        if a is not None and b is not None and _are_apart(a, b):
+            found.append(Changed(name, "safe range", _range(a), _range(b)))
     return found
+
+
+def _are_apart(a: SafeRange, b: SafeRange) -> bool:
+    """Whether no value is in both; False too where one has an order and the other has none."""
+    if a.low is not None and b.low is not None:
+        return bool(a.high < b.low or b.high < a.low)
+    has_order = a.low is not None or b.low is not None
+    return not (has_order or {*map(repr, a.choices)} & {*map(repr, b.choices)})
+
+
+def _range(safe: SafeRange) -> str:
+    if safe.choices:
+        return listed([shown(v) for v in safe.choices])
+    return f"{shown(safe.low)} to {shown(safe.high)}"
 
 
 def _overlap(a: Interval, b: Interval) -> bool:

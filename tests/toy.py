@@ -7,6 +7,7 @@ import argparse
 import json
 import math
 import os
+import pathlib
 import random
 import resource
 import signal
@@ -57,6 +58,11 @@ if options.mode == "tells":
     print("the token is", os.environ["HUB_TOKEN"])
     print("the token is", os.environ["HUB_TOKEN"], file=sys.stderr)
     sys.exit(1)
+if options.mode == "fails beside a bar":
+    for number in range(40_000):
+        print(f"\rcomputing {number:6d} of 40000", end="", file=sys.stderr)
+    print("\nerror: " + "no such thing " * 1000, file=sys.stderr)
+    sys.exit(1)
 if options.mode == "fails":
     print("some context\nerror: this configuration cannot work", file=sys.stderr)
     sys.exit(1)
@@ -78,6 +84,10 @@ place = {
     "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
     "received": {"rate": options.rate, "depth": options.depth, "seed": options.seed},
 }
+if options.mode == "keeps":  # a model, and says whose others are there
+    own = pathlib.Path(os.environ["SM_MODEL_DIR"])
+    place["models"] = sorted(int(other.parent.name) for other in own.parent.parent.glob("*/model"))
+    (own / "weights").mkdir(parents=True)
 state = os.path.join(os.environ.get("CHECKPOINT_DIR", "."), "state.json")
 before = []
 if options.checkpoint == "true" and os.path.exists(state):

@@ -309,14 +309,17 @@ def _after_warmup(evaluations: int, warmup_ratio: float) -> int:
     return evaluations - max(0, within)
 
 
-def value_problem(name: str, value: Any) -> str | None:
-    """What is wrong with one value of a known option, or None."""
+def value_problem(name: str, value: Any, is_end: bool = False) -> str | None:
+    """What is wrong with one value of a known option, or None.
+
+    A default may be a word for something else (-1: as dropout), but not the end of a range.
+    """
     rule = OPTIONS[name].metadata
     try:
         number = convert(name, value)
     except (ValueError, TypeError):
         return f"{value!r} is not {_KIND_WORDS[TYPES[name]]}"
-    if number == OPTIONS[name].default:
+    if number == OPTIONS[name].default and not is_end:
         return None
     if rule["choices"] and number not in rule["choices"]:
         return f"{number!r} is unknown{did_you_mean(str(number), rule['choices'])}"

@@ -40,6 +40,8 @@ from train_script.tasks import Splits
 from train_script.tokens import tokenize
 
 EVALUATION_BATCH = 64
+SAVE_SECONDS = 900.0
+"""Where evaluations are farther apart, a checkpoint is written so often all the same, and a line says so"""
 FP16_DEVICES = ("cuda",)
 """Where fp16 is faster than fp32, and so of use"""
 
@@ -96,6 +98,8 @@ class Fit:
         """Of the evaluation that `keep` names, where they are still known"""
         self.epoch, self.order, self.changed = -1, list[int](), dict[int, Row]()
         self.direction = 1.0 if METRICS[config.metric] == "maximize" else -1.0
+        self.saved_at = self.counted_at = time.monotonic()
+        """When the last checkpoint was whole, and until when `train_seconds` counts"""
 
     def run(self) -> dict[str, Any] | None:
         """Trains to the end, saves, and returns the result's record; None but in the first process."""
@@ -103,19 +107,21 @@ class Fit:
         in_step = self.ranks.together(self.forward)
         self._say_begin()
         start_seconds = time.monotonic() - Clock.began
-        clock = time.monotonic()
+        self.saved_at = self.counted_at = time.monotonic()
         while self.progress.step < self.total_steps:
             self._step(in_step)
-            if self.progress.step in self.evaluate_after:
-                self.progress.train_seconds += time.monotonic() - clock
-                if self._evaluate_and_keep():
-                    break
-                clock = time.monotonic()
-            if self.ranks.total(self.stop.asked) and self.progress.step < self.total_steps:
-                self.progress.train_seconds += time.monotonic() - clock
+            done = f"step {self.progress.step} of {self.total_steps}"
+            if self.progress.step in self.evaluate_after and self._evaluate_and_keep():
+                break
+            is_late = self.ranks.is_first and time.monotonic() - self.saved_at > SAVE_SECONDS
+            # One sum for both: each is a round through all processes.
+            stops, late = divmod(self.ranks.total(2 * self.stop.asked + is_late), 2)
+            if (stops or late) and self.progress.step < self.total_steps:
                 self._checkpoint()
-                done = f"step {self.progress.step} of {self.total_steps}"
-                raise Stopped(f"stopped by SIGTERM after {done}")
+                if stops:
+                    raise Stopped(f"stopped by SIGTERM after {done}")
+                if self.ranks.is_first:
+                    say(done)
         return self._save(start_seconds) if self.ranks.is_first else None
 
     def steps(self) -> Iterator[int]:
@@ -249,6 +255,7 @@ class Fit:
     def _evaluate_and_keep(self) -> bool:
         """Evaluates, says so, keeps what is to be kept, writes a checkpoint; whether to end early."""
         ends = False
+        self._count_training()
         if self.ranks.is_first:
             clock = time.monotonic()
             with self.average.in_place():
@@ -257,6 +264,7 @@ class Fit:
             self.progress.evaluate_seconds += time.monotonic() - clock
             ends = self._patience_is_over()
         ends = bool(self.ranks.total(ends))
+        self.counted_at = time.monotonic()
         if self.progress.step < self.total_steps and not ends:
             self._checkpoint()
         return ends
@@ -312,8 +320,14 @@ class Fit:
             return False
         return max(found[-patience:]) <= max(found[:-patience])
 
+    def _count_training(self) -> None:
+        now = time.monotonic()
+        self.progress.train_seconds += now - self.counted_at
+        self.counted_at = now
+
     def _checkpoint(self) -> None:
         """The first process writes it, with the random states of all."""
+        self._count_training()
         states = self.ranks.gathered(checkpoint.random_state())
         if not self.ranks.is_first:
             return
@@ -325,6 +339,7 @@ class Fit:
         checkpoint.save(
             self.folder, self.identity, self.progress, self.model, self.optimizer, extra
         )
+        self.saved_at = self.counted_at = time.monotonic()
 
     def _put_back_random(self, states: dict[str, Tensor]) -> None:
         """The process's own; where more of them go on than there were, a new one."""

@@ -24,10 +24,12 @@ class Padded(KeepsFrozen):
     """Any classifier of transformers; each batch is padded to the longest of its examples."""
 
     def __init__(
-        self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, frozen: Sequence[nn.Module]
+        self, model: Any, tokenizer: PreTrainedTokenizerBase, frozen: Sequence[nn.Module]
     ) -> None:
         super().__init__()
-        self.model: Any = model
+        self.model = model
+        # By it the classifiers of models that write find a text's last token.
+        model.config.pad_token_id = tokenizer.pad_token_id
         self.frozen = list(frozen)
         self.collate = DataCollatorWithPadding(tokenizer)
 

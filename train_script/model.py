@@ -21,17 +21,22 @@ from train_script.errors import BadInput, first_line
 from train_script.kept import keep, kept, once
 from train_script.pretrained import positions
 
-DROPOUT_NAMES = (
-    ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),  # BERT, RoBERTa
-    ("dropout", "attention_dropout", "seq_classif_dropout"),  # DistilBERT
-    ("mlp_dropout", "attention_dropout", "classifier_dropout"),  # ModernBERT
-)
+LAYERS_DROPOUT = (
+    "hidden_dropout_prob", "dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "dropout_rate",
+    "resid_dropout", "embed_dropout", "hidden_dropout",
+)  # fmt: skip
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+"""What the configurations of transformers' models call them"""
 HEAD_DROPOUT = {
     "albert": "classifier_dropout_prob", "deberta": "cls_dropout", "deberta-v2": "cls_dropout",
+    "distilbert": "seq_classif_dropout", "xlnet": "summary_last_dropout",
+    "xlm": "summary_first_dropout", "flaubert": "summary_first_dropout",
 }  # fmt: skip
-"""Where a kind of model has its own name for the last of these"""
-LAYERS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers")
+"""Where a kind of model has another name than `classifier_dropout`"""
+LAYERS = ("encoder.layer", "transformer.layer", "encoder.layers", "layers", "layer", "h")
 """Where the models of transformers keep their layers"""
+AFTER_LAYERS = ("pooler", "final_norm", "norm", "ln_f", "final_layer_norm")
+"""What of the encoder follows them"""
 
 
 def quiet_libraries() -> None:
@@ -64,20 +69,30 @@ def load_model(
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
-    for names in DROPOUT_NAMES:
-        if hasattr(config, names[0]):
-            of_head = HEAD_DROPOUT.get(config.model_type, names[2])
-            for name, dropout in zip((*names[:2], of_head), dropouts, strict=True):
-                setattr(config, name, dropout)
-            break
-    else:
-        raise BadInput(
-            f"model {place}: {config.model_type} has no dropout setting that this script knows; "
-            f"known: {', '.join(names[0] for names in DROPOUT_NAMES)}"
-        )
+    _set_dropouts(config, place, dropouts)
     model, digest = _loaded(place, config)
     _check_head_dropout(model, place, dropouts)
     return model, digest
+
+
+def _set_dropouts(config: Any, place: str, dropouts: tuple[float, float, float]) -> None:
+    """Under the names that this kind of model has for them; BadInput where one asked for is not there."""
+    in_layers = [name for name in LAYERS_DROPOUT if hasattr(config, name)]
+    in_attention = [name for name in ATTENTION_DROPOUT if hasattr(config, name)]
+    kind = f"model {place}: {config.model_type}"
+    if not in_layers and not in_attention:
+        raise BadInput(
+            f"{kind} has no dropout setting that this script knows; known: "
+            f"{', '.join(LAYERS_DROPOUT + ATTENTION_DROPOUT)}"
+        )
+    if dropouts[0] != dropouts[1] and not (in_layers and in_attention):
+        raise BadInput(
+            f"{kind} has one dropout for its layers and their attention; leave attention_dropout out"
+        )
+    for names, dropout in ((in_layers, dropouts[0]), (in_attention, dropouts[1])):
+        for name in names:
+            setattr(config, name, dropout)
+    setattr(config, HEAD_DROPOUT.get(config.model_type, "classifier_dropout"), dropouts[2])
 
 
 def _loaded(place: str, config: Any) -> tuple[Any, str]:
@@ -130,6 +145,11 @@ def _check_head_dropout(model: Any, place: str, dropouts: tuple[float, float, fl
 
 def layers_of(model: Any) -> list[nn.Module]:
     """The encoder's layers from the lowest up; BadInput for a model whose layers are not known."""
+    if model.config.is_encoder_decoder:
+        raise BadInput(
+            f"{type(model).__name__} has layers of two kinds, an encoder's and a decoder's, so frozen_layers, "
+            "layer_decay and reinit_layers do not work with it"
+        )
     base = model.base_model
     for path in LAYERS:
         found: Any = base
@@ -157,7 +177,7 @@ def depths_of(model: Any) -> dict[nn.Parameter, int]:
 def _below_layers(model: Any) -> list[nn.Parameter]:
     """The encoder's parameters outside its layers and what follows them: embeddings and what all layers share."""
     base = model.base_model
-    above_layers = [getattr(base, name, None) for name in ("pooler", "final_norm")]
+    above_layers = [getattr(base, name, None) for name in AFTER_LAYERS]
     above = {
         p for part in (*layers_of(model), *above_layers) if part is not None
         for p in part.parameters()
@@ -172,10 +192,16 @@ def freeze(model: Any, count: int) -> list[nn.Module]:
     layers = layers_of(model)
     if count > len(layers):
         raise BadInput(f"frozen_layers {count} is more than the {len(layers)} layers of the model")
-    frozen = [model.base_model.embeddings, *layers[:count]]
+    base, below = model.base_model, set(_below_layers(model))
+    embeddings = getattr(base, "embeddings", None)
+    frozen = (
+        [embeddings] if embeddings is not None
+        else [part for part in base.children() if below.issuperset(part.parameters())]
+    )  # fmt: skip
+    frozen += layers[:count]
     for module in frozen:
         module.requires_grad_(False)
-    for parameter in _below_layers(model):
+    for parameter in below:
         parameter.requires_grad_(False)
     return frozen
 
@@ -231,6 +257,13 @@ def _read_tokenizer(place: str) -> PreTrainedTokenizerBase:
             f"model {place} has no tokenizer: its folder lacks tokenizer.json or the vocabulary "
             "(tokenizer.save_pretrained writes them)"
         )
+    if tokenizer.pad_token is None:  # as of GPT-2 and Llama, which were trained on unbroken text
+        if tokenizer.eos_token is None:
+            raise BadInput(
+                f"model {place}: its tokenizer has no token to pad with; set its pad_token, then "
+                "tokenizer.save_pretrained"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 

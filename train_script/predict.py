@@ -16,6 +16,8 @@ from train_script.pretrained import positions
 from train_script.tokens import tokenize
 
 BATCH = 64
+NO_LIMIT = 10**9
+"""Tokenizers that know none say a larger number"""
 MOST_TOKENS = 512
 """Where neither tokenizer nor model says how long a text may be"""
 
@@ -34,7 +36,10 @@ def predict(
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as exc:
         raise BadInput(f"model {folder} cannot be loaded: {first_line(exc)}") from exc
-    longest = min(max_length or tokenizer.model_max_length, positions(folder) or MOST_TOKENS)
+    known = [
+        n for n in (max_length, tokenizer.model_max_length, positions(folder)) if n and n < NO_LIMIT
+    ]
+    longest = min(known, default=MOST_TOKENS)
     rows = tokenize(tokenizer, [t if isinstance(t, tuple) else (t,) for t in texts], longest)
     forward = None
     if not why_not(model):

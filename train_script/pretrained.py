@@ -23,6 +23,9 @@ ONE_LAYER = ("albert",)
 """Each `model_type` that computes one layer again and again: none of its own to freeze or to begin anew"""
 COUNTS_FROM_TWO = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet")
 """The positions of these begin at `pad_token_id` + 1, so they have two fewer"""
+POSITIONS = {"gpt2": "n_positions", "openai-gpt": "n_positions", "gpt_bigcode": "n_positions"}
+"""Each `model_type` with another name for `max_position_embeddings` (to T5, which has it too, it is no limit)"""
+LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer")
 MODELS_CHANNEL = "SM_CHANNEL_MODELS"
 """In a container: a folder with one folder for each model that came from the tuner's machine."""
 
@@ -66,7 +69,7 @@ def positions(place: str) -> int | None:
     if not Path(place).is_dir():
         return None
     config = read_config(Path(place))
-    count = config.get("max_position_embeddings")
+    count = config.get(POSITIONS.get(config["model_type"], "max_position_embeddings"))
     if not isinstance(count, int):
         return None
     return count - 2 if config["model_type"] in COUNTS_FROM_TWO else count
@@ -75,7 +78,7 @@ def positions(place: str) -> int | None:
 def layer_count(place: str) -> int | None:
     """How many layers a model in a folder has; None where its config.json does not say, or is on the hub."""
     config = read_config(Path(place)) if Path(place).is_dir() else {}
-    counts = (config.get(name) for name in ("num_hidden_layers", "n_layers"))
+    counts = (config.get(name) for name in LAYER_COUNTS)
     return next((count for count in counts if isinstance(count, int)), None)
 
 

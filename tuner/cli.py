@@ -18,7 +18,7 @@ from tuner.cli_compare import compare, of_folder
 from tuner.cli_exchange import bring, export
 from tuner.cli_report import report
 from tuner.cli_results import Run, fetch_winner, load_ledger, print_best
-from tuner.cli_run import check_all, load, retype, warm_start_of, work
+from tuner.cli_run import check_all, data_and_problems, load, retype, warm_start_of, work
 from tuner.cli_schedule import schedule
 from tuner.errors import RunFolderError, SweepError, TunerError
 
@@ -96,14 +96,12 @@ def plan(
     from tuner.backends import BACKENDS
     from tuner.plan import show_plan
     from tuner.points import Points
-    from tuner.sweep import check_outside
 
     both = list(BACKENDS) if backend == "both" else None
     loaded = load(sweep, _on(settings, None if both else backend))
     names = both or [loaded.sweep.backend]
-    splits = check_outside(loaded)
+    splits, problems = data_and_problems(loaded, names)
     console = Console(soft_wrap=True, highlight=False)
-    problems = [problem for name in names for problem in BACKENDS[name](loaded).problems()]
     show_plan(console, loaded, splits, Points(loaded, _scratch()), names)
     if problems:
         raise SweepError(problems)
@@ -245,7 +243,11 @@ def status(run: Run) -> None:
 
 @app.command()
 def stop(run: Run) -> None:
-    """End a running sweep, here or on AWS: its trials save first; `tuner run` resumes it later."""
+    """End a running sweep; `tuner run` resumes it later.
+
+    Here its trials save first and continue then. On AWS its jobs are stopped, and
+    what they had not finished is done anew.
+    """
     from tuner.backends import BACKENDS
     from tuner.run_folder import find_run
 

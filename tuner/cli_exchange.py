@@ -46,6 +46,10 @@ def import_amt(
     from tuner.exchange import amt
 
     if scheduled is not None:
+        if name or region or out or not curves:
+            raise TunerError(
+                "--scheduled goes alone: the sweep file says which jobs, and where they go"
+            )
         from tuner.cli_aws_schedule import import_slots
         from tuner.cli_run import load
 
@@ -151,12 +155,17 @@ def _import_into(
         folder.ledger_url(), name, "minimize" if direction == "minimize" else "maximize"
     )
     if fresh and ledger.read_trials():
-        raise RunFolderError(f"{target} holds this import already; choose another with --out")
+        held = "a part of" if ledger.study.user_attrs.get("importing") else "all of"
+        raise RunFolderError(
+            f"{target} holds {held} this import already; remove it, or choose another with --out"
+        )
     ledger.set("imported", source)
+    ledger.set("importing", True)
     return folder, ledger
 
 
 def _say_imported(count: int, what: str, ledger: "Ledger", folder: "RunFolder") -> None:
+    ledger.set("importing", False)
     print(f"{count} {what} added to {folder.shown}")
     write_report_of(ledger, folder)
     print_best(ledger, folder)

@@ -95,6 +95,8 @@ def report(
          "--direction": (direction, csv), "--objective": (objective, csv or storage)}
     )  # fmt: skip
     if run is not None and check is None and not watch and _holds_runs(Path(run)):
+        if out is not None:
+            raise TunerError(f"--out: the page over all of {run} lies in that folder itself")
         from reports.index import write_index
 
         writing(Path(run), lambda path: write_index(path))

@@ -63,10 +63,11 @@ def print_best(ledger: "Ledger", folder: "RunFolder", command: bool = False) -> 
         print(f"it was not made here: {folder.shown} does not say how to train it again")
         return
     words = [sys.executable, str(ledger.study.user_attrs["script"]), *trial.arguments]
-    if folder.data.is_dir():
-        words += ["--data", str(folder.data)]
+    channel = (
+        f"SM_CHANNEL_TRAINING={shlex.quote(str(folder.data))} " if folder.data.is_dir() else ""
+    )
     print("train it again by hand:")
-    print(shlex.join(words))
+    print(channel + shlex.join(words))
     model = folder.trial(winner.number) / "model"
     if (model / "config.json").is_file():
         print(f"its model: {model}")

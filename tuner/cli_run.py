@@ -1,6 +1,7 @@
 """What the commands that run a sweep do: check it, open its ledger, run it, report, say how it ended."""
 
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from statistics import mean
@@ -33,17 +34,27 @@ def load(path: Path, settings: list[str] | None) -> "LoadedSweep":
 
 def check_all(loaded: "LoadedSweep") -> "Splits | None":
     """The sweep's data; SweepError with all that stands in the way outside the file."""
-    from tuner.backends import BACKENDS
-    from tuner.sweep import check_outside
-
-    problems = BACKENDS[loaded.sweep.backend](loaded).problems()
-    try:
-        splits = check_outside(loaded)
-    except SweepError as exc:
-        raise SweepError([*problems, *exc.faults]) from exc
+    splits, problems = data_and_problems(loaded, [loaded.sweep.backend])
     if problems:
         raise SweepError(problems)
     return splits
+
+
+def data_and_problems(
+    loaded: "LoadedSweep", backends: Iterable[str]
+) -> "tuple[Splits | None, list[str]]":
+    """The sweep's data, and what stands in the way on these backends.
+
+    SweepError with all of it where the data or a model are among that.
+    """
+    from tuner.backends import BACKENDS
+    from tuner.sweep import check_outside
+
+    problems = [problem for name in backends for problem in BACKENDS[name](loaded).problems()]
+    try:
+        return check_outside(loaded), problems
+    except SweepError as exc:
+        raise SweepError([*problems, *exc.faults]) from exc
 
 
 def work(
@@ -80,6 +91,8 @@ def work(
             view.say(
                 f"starts from what the {len(before['trials'])} trials of {before['run']} found"
             )
+        elif warm is not None and learns:
+            view.say(f"begins without {warm['run']}: this run has trials of its own already")
         _say_estimate(view, loaded, ledger, folder)
         done = sum(t.state.is_finished() for t in ledger.read_trials())
         if others := at_work_here(ledger):
@@ -153,11 +166,6 @@ def warm_start_of(run: "Earlier", loaded: "LoadedSweep") -> dict[str, Any]:
 
     RunFolderError where that run sought something else.
     """
-    from optuna.trial import TrialState
-
-    from reports import read_table
-    from reports.winner import confirmed_scores, find_winner
-
     ledger = run.open()
     goal = "maximize" if ledger.maximize else "minimize", ledger.study.user_attrs.get("metric")
     wanted = loaded.direction, loaded.sweep.objective.metric
@@ -167,6 +175,18 @@ def warm_start_of(run: "Earlier", loaded: "LoadedSweep") -> dict[str, Any]:
             f"{run.shown} is to {goal[0]} {goal[1]}, and this sweep to {wanted[0]} {wanted[1]}: it cannot "
             "begin with what that one found"
         )
+    facts = taken_over(ledger, run.shown)
+    ledger.close()
+    return facts
+
+
+def taken_over(ledger: "Ledger", shown: str) -> dict[str, Any]:
+    """The fact `warm` of a run that begins with what this one found."""
+    from optuna.trial import TrialState
+
+    from reports import read_table
+    from reports.winner import confirmed_scores, find_winner
+
     table = read_table(ledger.study)
     winner, fresh = find_winner(table), confirmed_scores(table)
     # What ran on fresh seeds counts by these: the best score of a search is too good.
@@ -175,9 +195,8 @@ def warm_start_of(run: "Earlier", loaded: "LoadedSweep") -> dict[str, Any]:
          "chosen_by": t.user_attrs.get("chosen_by")}
         for t in ledger.read_trials("search") if t.state == TrialState.COMPLETE
     ]  # fmt: skip
-    ledger.close()
     kept = [*trials[:1], *trials[1:][-MOST_WARM_TRIALS:]]  # the first is the default
-    return {"run": run.shown, "winner": winner.params if winner else None, "trials": kept}
+    return {"run": shown, "winner": winner.params if winner else None, "trials": kept}
 
 
 def _report_if_any(ledger: "Ledger", folder: "RunFolder") -> None:
@@ -195,6 +214,11 @@ def _open_ledger(
     ledger = Ledger.create(folder.ledger_url(), loaded.sweep.name, loaded.direction)
     known = ledger.study.user_attrs
     identity = loaded.ledger_identity()
+    if "identity" not in known and ledger.read_trials():
+        raise RunFolderError(
+            f"the ledger of {folder.shown} holds a study {loaded.sweep.name!r} that no `tuner run` has made; "
+            "choose another name"
+        )
     if found := list(differences(known.get("identity", identity), identity)):
         raise RunFolderError(
             f"the ledger of {folder.shown} belongs to another sweep: {'; '.join(found)}. "

@@ -176,8 +176,8 @@ def once(
 
     Exit status: 0 nothing has visibly changed, it cannot be told, or it is the
     first slot; 10 something has; 1 it failed; 2 bad input; 130, 143 or 129 stopped
-    (by Ctrl-C, SIGTERM or `tuner stop`, a closed terminal), and the same command
-    resumes it. A slot that was done gives its own again; one that another process
+    (by Ctrl-C, SIGTERM or `tuner stop`, a closed terminal), and the command that
+    it prints then, with --slot, resumes it. A slot that was done gives its own again; one that another process
     runs, or that was left out, gives 0 with a line that says so.
 
     Example:

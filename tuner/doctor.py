@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial
 
 from train_script.tasks import fingerprint
 from train_script.tasks.prepared import is_prepared
-from tuner.errors import LedgerLost, TunerError
+from tuner.errors import TunerError
 from tuner.ledger import Ledger, is_interrupted
 from tuner.machine import code_hash
-from tuner.processes import processes_of
+from tuner.processes import processes_by_trial
 from tuner.run_folder import RunFolder
 from tuner.storage import masked
 from tuner.workers import at_work_here, is_here, workers_of
@@ -38,7 +38,7 @@ def examine(folder: RunFolder) -> Iterator[Finding]:
         ledger = Ledger.load(folder.ledger_url(), identity["name"])
         ledger.patience.seconds = 5.0
         trials = ledger.read_trials()
-    except (TunerError, LedgerLost) as exc:
+    except TunerError as exc:
         yield Finding(FAULT, f"{exc}. Without it only the models and logs in trials/ are left")
         return
     states = [f"{sum(t.state.name == s for t in trials)} {s.lower()}" for s in _states(trials)]
@@ -107,10 +107,11 @@ def _trials(folder: RunFolder, ledger: Ledger, here: dict[str, int]) -> Iterator
             )
             yield Finding(NOTE, f"trial {t.number} was cut off ({kept}); {resumes.format('it')}")
     running = {t.number for t in ledger.in_flight() if t.user_attrs.get("worker") in here}
+    at_work = processes_by_trial()
     for place in sorted((folder.path / "trials").glob("[0-9]*")):
         if not place.name.isdigit() or int(place.name) in running:
             continue
-        for process in processes_of(str(place / "checkpoint")):
+        for process in at_work.get(str(place / "checkpoint"), []):
             yield Finding(
                 FAULT,
                 f"process {process.pid} of trial {int(place.name)} runs without a tuner; the next "

@@ -103,19 +103,26 @@ def beforehand(
         run = RunFolder(place)
         try:
             ledger = Ledger.load(run.ledger_url(), run.read_identity()["name"])
-            seconds = _seconds_of(ledger)
-            had = (ledger.study.user_attrs.get("data") or {}).get("training_examples")
-            growth = examples / had if examples and had else 1.0
-            alike = _kind(ledger.study.user_attrs.get("sweep", {})) == _kind(loaded.whole())
         except TunerError:
             continue
-        if alike and len(seconds) >= FEWEST_TRIALS:
+        try:
+            facts = ledger.study.user_attrs
+            if _kind(facts.get("sweep", {})) != _kind(loaded.whole()):
+                continue
+            seconds = _seconds_of(ledger)
+        except TunerError:
+            continue
+        finally:
+            ledger.close()
+        had = (facts.get("data") or {}).get("training_examples")
+        growth = examples / had if examples and had else 1.0
+        if len(seconds) >= FEWEST_TRIALS:
             source = f"{len(seconds)} trials of {run.shown}"
             if growth != 1:
                 source += f", with {growth:.3g} times as many examples"
             settled = loaded
             if loaded.sweep.budget.parallel == "auto":
-                measured = ledger.study.user_attrs.get("at_once") or {}
+                measured = facts.get("at_once") or {}
                 settled = loaded.at_once(int(measured.get(platform.node(), {}).get("trials", 1)))
             return _estimate(settled, [growth * each for each in seconds], trials, source)
     return None

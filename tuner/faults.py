@@ -221,7 +221,7 @@ def _own_script_faults(sweep: Sweep) -> Iterator[tuple[Location, str]]:
             yield ("space", name), "is a text: write choice:"
             continue
         for value in parameter.values:
-            if problem := value_problem(name, value):
+            if problem := value_problem(name, value, is_end=parameter.choice is None):
                 yield ("space", name), f"is wrong: {problem}"
                 break
 

@@ -173,7 +173,9 @@ def trial_counts(loaded: LoadedSweep, points: Points, backend: str = "local") ->
         parts = [f"{amt} by AMT's {request.plan_of(loaded, total).strategy} search"]
         parts += ["1 default"] if default else []
     elif search.sampler == "grid":
-        first = ", the default first" if points.is_default(points.listed[0]) else ""
+        first = (
+            ", the default first" if points.is_default(next(iter(points.listed.values()))) else ""
+        )
         parts.append(f"{total} grid points{first}")
     elif search.sampler == "one_at_a_time":
         parts.append(f"1 default + {total - 1} with one change each")

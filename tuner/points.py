@@ -8,14 +8,14 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.ledger import FINISHED, Ledger, distinct, identity
+from tuner.ledger import FINISHED, Ledger, distinct, identity, purpose_of
 from tuner.space import Point, SearchSpace
 from tuner.sweep import LoadedSweep
 
@@ -61,8 +61,8 @@ class Points:
             # As many as the first run had: a larger budget later goes to the adaptive sampler.
             noted = ledger.study.user_attrs.get("space_filling_trials")
             self.fill = noted or math.ceil(self.search.space_filling * trials)
-        self.listed = self._listed()
-        """All points of a sampler that has them from the start"""
+        self.listed = {identity(point): point for point in self._listed()}
+        """All points of a sampler that has them from the start, by their identity"""
 
     def search_total(self) -> int:
         """How many search trials the sweep will have."""
@@ -94,7 +94,7 @@ class Points:
         seed = self.search.seed + number
         if self.listed:
             tried = {identity(t.params) for t in done}
-            point = next(p for p in self.listed if identity(p) not in tried)
+            point = next(p for its, p in self.listed.items() if its not in tried)
             if self.is_default(point):
                 return self._proposal("default", seed, point)
             return self._proposal(ALL_LISTED[self.search.sampler], seed, point)
@@ -361,6 +361,28 @@ class _Copy:
         return optuna.Trial(self.study, own)
 
 
+class _SearchMedian(optuna.pruners.MedianPruner):
+    """The median of the search: runs on fresh seeds are of its best configurations, and would raise it."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """As Optuna's."""
+        return super().prune(cast(optuna.Study, _SearchOnly(study)), trial)
+
+
+@dataclass(frozen=True)
+class _SearchOnly:
+    """What Optuna's median asks of a study."""
+
+    study: optuna.Study
+
+    @property
+    def direction(self) -> optuna.study.StudyDirection:
+        return self.study.direction
+
+    def get_trials(self, **asked: Any) -> list[FrozenTrial]:
+        return [t for t in self.study.get_trials(**asked) if purpose_of(t) == "search"]
+
+
 def _count(trials: list[FrozenTrial], *chosen_by: str) -> int:
     return sum(t.user_attrs.get("chosen_by") in chosen_by for t in trials)
 
@@ -374,7 +396,7 @@ def make_pruner(kind: str, by_count: bool = False) -> optuna.pruners.BasePruner:
     first = 1 if by_count else 25
     if kind == "median":
         wait = 1 if by_count else 30
-        return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=wait, n_min_trials=3)
+        return _SearchMedian(n_startup_trials=5, n_warmup_steps=wait, n_min_trials=3)
     if kind == "halving":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=first, reduction_factor=2)
     if kind == "hyperband":

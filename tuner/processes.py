@@ -25,6 +25,7 @@ import psutil
 from train_script.contract import OF_TRIAL
 
 TAIL_LINES = 20
+LONGEST_TAIL_LINE = 2_000
 LINE_LIMIT = 1_000_000
 READ_BYTES = 65_536
 KILL_AFTER_SECONDS = 30.0
@@ -120,7 +121,7 @@ class TrialProcess:
             os.killpg(self.process.pid, number)
 
     def _read(self, stream: IO[bytes], log: str, is_stdout: bool) -> None:
-        masker, lines = Masker(self.secrets), _Lines()
+        masker, lines = Masker(self.secrets), _Lines(overwrites=not is_stdout)
         with stream, _Log(self, log) as file:
             # As it comes, not line by line: a progress bar that never ends its line is alive.
             while chunk := stream.read1(READ_BYTES):  # type: ignore[attr-defined]
@@ -136,7 +137,7 @@ class TrialProcess:
         for line in lines.feed(text):
             if not is_stdout:
                 if line.strip():
-                    self.stderr_tail.append(line)
+                    self.stderr_tail.append(line[:LONGEST_TAIL_LINE])
             elif self.marker in line:
                 self.events.put(Event(self.number, line=line))
 
@@ -199,13 +200,18 @@ class _Log:
 
 def processes_of(checkpoint_dir: str) -> list[psutil.Process]:
     """The processes of a trial that are still there, of this run of it or of one before."""
-    found = []
+    return processes_by_trial().get(checkpoint_dir, []) if checkpoint_dir else []
+
+
+def processes_by_trial() -> dict[str, list[psutil.Process]]:
+    """The processes of all trials on this machine, by the trial's checkpoint folder."""
+    found: dict[str, list[psutil.Process]] = {}
     # Not process_iter: it remembers processes, and one whose number is another's now cannot be killed.
-    for number in psutil.pids() if checkpoint_dir else ():
+    for number in psutil.pids():
         with suppress(psutil.Error, OSError):
             process = psutil.Process(number)
-            if process.environ().get(OF_TRIAL) == checkpoint_dir:
-                found.append(process)
+            if of_trial := process.environ().get(OF_TRIAL):
+                found.setdefault(of_trial, []).append(process)
     return found
 
 
@@ -282,9 +288,14 @@ class Masker:
 
 
 class _Lines:
-    """Cuts a stream into lines; one too long to be an evaluation is left out."""
+    """Cuts a stream into lines; one too long to be an evaluation is left out.
 
-    def __init__(self) -> None:
+    With `overwrites` a line begins anew at each carriage return, as on a terminal: of a progress bar the last
+    state is left.
+    """
+
+    def __init__(self, overwrites: bool = False) -> None:
+        self.overwrites = overwrites
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -308,6 +319,11 @@ class _Lines:
     def _add(self, piece: bytes) -> None:
         if not piece:
             return
+        if self.overwrites:
+            *before, piece = re.split(rb"\r(?!\r*$)", piece)
+            has_returned = bool(self._parts) and self._parts[-1].endswith(b"\r")
+            if before or (has_returned and piece.strip(b"\r")):
+                self._parts, self._size = [], 0
         self._size += len(piece)
         if self._size <= LINE_LIMIT:
             self._parts.append(piece)

@@ -170,8 +170,13 @@ class LiveView:
         if self.totals is not None:
             rows = list(self.rows.values())
             # Beyond the screen's height the running and the newest trials are what matters.
-            hidden = max(0, len(rows) - max(4, min(ROWS_SHOWN, self.console.height - 8)))
-            table = trial_table(rows[hidden:], self.totals.metric, self.console.width)
+            room = max(4, min(ROWS_SHOWN, self.console.height - 8))
+            matter = sorted(rows, key=lambda row: row.status == "running")[
+                -room:
+            ]  # in stable order
+            hidden = len(rows) - len(matter)
+            shown = [row for row in rows if row in matter]
+            table = trial_table(shown, self.totals.metric, self.console.width)
             self.live.update(Group(table, self._footer(hidden)), refresh=True)
 
     def _footer(self, hidden: int) -> Text:

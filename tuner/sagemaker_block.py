@@ -4,15 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tuner.block import Block
-
-Price = Annotated[float, Field(gt=0)]
+from tuner.block import Block, Finite, Positive
 
 
 class Completion(Block):
     """When AMT may end the tuning job before its last training job."""
 
-    target: float | None = None
+    target: Finite | None = None
     """As soon as the objective reaches this value"""
     not_improving: Annotated[int, Field(ge=3)] | None = None
     """After so many training jobs in a row without a better one; AMT counts only 1 % or more as better"""
@@ -48,7 +46,7 @@ class SageMakerBlock(Block):
     """Machines of each trial; more than one needs `distributed`"""
     volume_gb: Annotated[int, Field(ge=1, le=16384)] = 30
     """Disk of each machine"""
-    usd_per_hour: dict[str, Price] | Price | None = None
+    usd_per_hour: dict[str, Positive] | Positive | None = None
     """The price of one machine, or one for each type; left out: that of `prices`, or unknown"""
     image: str | None = None
     """A container image of your own; left out: AWS's PyTorch training container"""

@@ -20,7 +20,14 @@ from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    CompileError,
+    DataError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
@@ -41,12 +48,15 @@ HOPELESS = {
     "readonly database": "it can only be read; make its folder writable",
     "unable to open database file": "it cannot be opened: its folder is gone or not writable",
     "no such table": "its tables are gone; restore the file",
+    "no such column": "its tables are of another version of Optuna; `optuna storage upgrade` mends an older one's",
     "malformed": "the file is damaged; restore a copy of it",
     "not a database": "the file is damaged; restore a copy of it",
     "disk i/o error": "the disk does not take or give data",
     "password authentication failed": "the database refuses the password",
 }
 """What waiting does not mend, as SQLite and PostgreSQL say it, and what a person can do."""
+REFUSED = (ArgumentError, CompileError, DataError, NotSupportedError, ProgrammingError)
+"""Nor does it mend a statement that the database does not take."""
 
 
 @dataclass
@@ -78,15 +88,19 @@ class Patience:
             except (StorageInternalError, SQLAlchemyError) as exc:
                 words = _words(exc)
                 lost = next((why for sign, why in HOPELESS.items() if sign in words.lower()), None)
+                is_refused = isinstance(_cause(exc), REFUSED)
+                if lost is None and is_refused:
+                    lost = f"it refuses what it was asked ({words})"
                 waited = time.monotonic() - began
                 if lost is None and waited >= self.seconds_to_stop and self.stop():
                     lost = f"it does not answer ({words})"
                 if lost is None and waited > self.seconds:
                     lost = f"it has not answered for {self.seconds / 60:.0f} min ({words})"
                 if lost is not None:
+                    resumes = "" if is_refused else "; the same command resumes the sweep"
                     raise LedgerLost(
                         f"the ledger {name} is lost to this process: {lost}. "
-                        "Nothing that it holds is lost; the same command resumes the sweep"
+                        f"Nothing that it holds is lost{resumes}"
                     ) from exc
                 if not self.waits:
                     raise LedgerAway(f"the ledger {name} does not answer: {words}") from exc
@@ -322,8 +336,13 @@ def masked(url: str) -> str:
     return f"{scheme}{slashes}{before}{mark}{'&'.join(parts)}"
 
 
+def _cause(exc: BaseException) -> BaseException:
+    """SQLAlchemy's error, which Optuna hides behind one of its own."""
+    return (exc.__cause__ if isinstance(exc, StorageInternalError) else None) or exc
+
+
 def _words(exc: BaseException) -> str:
     """The database's own first words."""
-    cause = exc.__cause__ if isinstance(exc, StorageInternalError) else exc
-    text = str(getattr(cause, "orig", None) or cause or exc).strip()
+    cause = _cause(exc)
+    text = str(getattr(cause, "orig", None) or cause).strip()
     return text.splitlines()[0] if text else type(exc).__name__

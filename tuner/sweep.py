@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from train_script.config import (
     AS_DROPOUT,
     METRICS,
+    convert,
     default_of,
 )
 from train_script.errors import BadInput
@@ -293,7 +294,7 @@ def _model_faults(sweep: Sweep, name: str, place: str) -> list[str]:
         ("frozen_layers", layers, "layers"),
         ("reinit_layers", layers, "layers"),
     ):
-        wanted = max(int(value) for value in values_of(sweep, option, name))
+        wanted = max(convert(option, value) for value in values_of(sweep, option, name))
         if most is not None and wanted > most:
             faults.append(f"{option} {wanted} is more than the {most} {what} of model {name}")
     if overlap := _overlap(sweep, name, layers):
@@ -320,7 +321,10 @@ def _overlap(sweep: Sweep, model: str, layers: int | None) -> tuple[int, int] | 
     if layers is None or (sweep.search.sampler == "one_at_a_time" and {*names} <= {*sweep.space}):
         return None
     frozen, anew = (
-        [int(v) for v in (*values_of(sweep, name, model), *_waited_for(sweep, other, name))]
+        [
+            convert(name, v)
+            for v in (*values_of(sweep, name, model), *_waited_for(sweep, other, name))
+        ]
         for name, other in (names, names[::-1])
     )
     pairs = [

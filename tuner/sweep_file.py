@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator
 
-from tuner.block import Block
+from tuner.block import Block, Positive
 from tuner.sagemaker_block import SageMakerBlock
 from tuner.space import Parameter, Scalar
 
@@ -58,7 +58,7 @@ class Search(Block):
     start_with_default: bool = True
     """The first trial is the default configuration, to which the winner is compared"""
     seed: Annotated[int, Field(ge=0, le=4_000_000_000)] = 0
-    """Decides every point; trial n trains with seed + n"""
+    """Decides every point; search trial n trains with seed + n, a run on fresh seeds with one above seed + 100,000, on SageMaker all trials of the search with seed"""
 
 
 class Confirm(Block):
@@ -76,14 +76,14 @@ class Budget(Block):
     trials: Annotated[int, Field(ge=1)] = 20
     """Trials of search; confirmation comes on top, and `tuner plan` says how many in all"""
     parallel: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Trials at once; the cores are divided between them. `auto` measures at the start what is fastest here, and is 1 on SageMaker"""
-    hours: Annotated[float, Field(gt=0)] | None = None
+    """Trials at once; the cores are divided between them. `auto` measures at the start what is fastest here, up to 16, and is 1 on SageMaker and for a script of your own"""
+    hours: Positive | None = None
     """A hard cap on the time on the clock; trials in flight are stopped and can be resumed later"""
-    usd: Annotated[float, Field(gt=0)] | None = None
+    usd: Positive | None = None
     """A hard cap on the money, what is in flight included; needs prices"""
     stop_early: bool = False
     """End the search when what it could still gain is probably (90 %) less than the noise between seeds"""
-    silent_minutes: Annotated[float, Field(gt=0)] | None = 60
+    silent_minutes: Positive | None = 60
     """Here, a trial that prints nothing for so long hangs, is killed and has failed; null: never"""
 
     @property
@@ -187,7 +187,7 @@ class Sweep(Block):
     """What the sweep may use"""
     schedule: Schedule | None = None
     """When it runs by itself, and who is told what came of it"""
-    prices: dict[str, Annotated[float, Field(gt=0)]] = {}
+    prices: dict[str, Positive] = {}
     """Dollars an hour: `here` for this machine, or by instance type; beside ~/.config/tuner/prices.yaml"""
     storage: Annotated[str, Field(pattern=r"^(sqlite:///|postgresql://)")] | None = None
     """The ledger's database, for many machines; left out: a file in the run folder"""

@@ -102,7 +102,7 @@ class Workers:
         rates = [
             float(record.get("usd_per_hour", 0.0))
             for name, record in records.items()
-            if not self.gone(name) and self._counted_lately(name)
+            if not self._is_gone(name, record) and self._counted_lately(name)
         ]
         return Others(sum(float(r.get("usd", 0.0)) for r in records.values()), sum(rates))
 
@@ -127,9 +127,11 @@ class Workers:
 
     def gone(self, name: str) -> bool:
         """Whether a worker is surely not at work any more; False while that is being found out."""
-        if name == self.me:
-            return False
-        record = self.ledger.study.user_attrs.get(PREFIX + name)
+        return name != self.me and self._is_gone(
+            name, self.ledger.study.user_attrs.get(PREFIX + name)
+        )
+
+    def _is_gone(self, name: str, record: object) -> bool:
         if not isinstance(record, Mapping) or record.get("left"):
             return True
         if is_here(record):

@@ -1,6 +1,6 @@
 """What makes trials fail: an outcome of its own, not a missing score."""
 
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,42 +51,67 @@ def failures_of(
     posterior, _ = surrogate.sample(np.random.default_rng([seed, 51]), draws=30)
     shares = sobol_shares(posterior)
     total = {axis.name: of_draws(shares.total_DS[j], level) for j, axis in enumerate(axes)}
-    splits = [(axis.name, *split) for j, axis in enumerate(axes)
-              for split in _splits(axis, positions_ND[:, j], failed_N)]  # fmt: skip
+    splits = [
+        (axis, split)
+        for j, axis in enumerate(axes)
+        for split in _splits(axis, positions_ND[:, j], failed_N)
+    ]
     if splits:
-        name, where, inside_N = min(splits, key=lambda split: _chance(split[2], failed_N))
+        sizes, hits = (
+            np.array([getattr(s, what) for _, s in splits]) for what in ("size", "failed")
+        )
+        chances = _chance(hits, sizes, failed, count)
+        axis, split = splits[int(chances.argmin())]
         # Each split had its chance to look good by luck.
-        if total[name].low > MATTERS_ABOVE and _chance(inside_N, failed_N) * len(splits) < 0.05:
-            inside, outside = failed_N[inside_N], failed_N[~inside_N]
+        if total[axis.name].low > MATTERS_ABOVE and chances.min() * len(splits) < 0.05:
             text = (
-                f"{lead}, more often with some values of {name}: {where}, {inside.sum()} of "
-                f"{len(inside)} failed, elsewhere {outside.sum()} of {len(outside)}."
+                f"{lead}, more often with some values of {axis.name}: {split.where(axis)}, {split.failed} of "
+                f"{split.size} failed, elsewhere {failed - split.failed} of {count - split.size}."
             )
             return Failures(failed, count, total, text)
     text = f"{lead}; which hyperparameter makes them fail, these trials cannot tell."
     return Failures(failed, count, total, text)
 
 
-def _splits(
-    axis: Axis, positions_N: Floats, failed_N: NDArray[np.bool_]
-) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Regions of one axis, each with the trials inside: at least three failures among them."""
-    options: list[tuple[str, NDArray[np.bool_]]] = []
-    places = np.unique(positions_N[np.isfinite(positions_N)])
+@dataclass(frozen=True)
+class _Split:
+    """A region of one axis: the trials in it, and how many of them failed."""
+
+    words: str
+    position: float
+    size: int
+    failed: int
+
+    def where(self, axis: Axis) -> str:
+        """The region, in words."""
+        return self.words.format(shown(axis.value(self.position)))
+
+
+def _splits(axis: Axis, positions_N: Floats, failed_N: NDArray[np.bool_]) -> list[_Split]:
+    """Regions of one axis with at least three failures that do not hold all trials."""
+    known_N = np.isfinite(positions_N)
+    places_P, place_N = np.unique(positions_N[known_N], return_inverse=True)
+    size_P = np.bincount(place_N, minlength=len(places_P))
+    failed_P = np.bincount(place_N[failed_N[known_N]], minlength=len(places_P))
+    found = []
     if axis.ordered:
-        for before, after in pairwise(places):
-            options.append((f"at {shown(axis.value(after))} and above", positions_N >= after))
-            options.append((f"at {shown(axis.value(before))} and below", positions_N <= before))
+        below_P, failed_below_P = size_P.cumsum(), failed_P.cumsum()
+        for i in range(1, len(places_P)):
+            size, failed = int(below_P[i - 1]), int(failed_below_P[i - 1])
+            rest, rest_failed = int(below_P[-1]) - size, int(failed_below_P[-1]) - failed
+            found.append(_Split("at {} and above", float(places_P[i]), rest, rest_failed))
+            found.append(_Split("at {} and below", float(places_P[i - 1]), size, failed))
     else:
-        options = [(f"with {shown(axis.value(p))}", positions_N == p) for p in places]
-    return [(where, inside) for where, inside in options
-            if failed_N[inside].sum() >= FEWEST and not inside.all()]  # fmt: skip
+        found = [
+            _Split("with {}", float(place), int(size), int(failed))
+            for place, size, failed in zip(places_P, size_P, failed_P, strict=True)
+        ]
+    return [s for s in found if s.failed >= FEWEST and s.size < len(positions_N)]
 
 
-def _chance(inside_N: NDArray[np.bool_], failed_N: NDArray[np.bool_]) -> float:
-    """Probability of so many failures inside by luck: Fisher's exact test, one-sided.
+def _chance(hits_S: Floats, sizes_S: Floats, failed: int, count: int) -> Floats:
+    """Probability of so many failures in each region by luck: Fisher's exact test, one-sided.
 
     Source: Fisher 1935; it is the upper tail of a hypergeometric distribution.
     """
-    hits = int(failed_N[inside_N].sum())
-    return float(hypergeom.sf(hits - 1, len(failed_N), int(failed_N.sum()), int(inside_N.sum())))
+    return np.asarray(hypergeom.sf(hits_S - 1, count, failed, sizes_S))

@@ -80,6 +80,19 @@ def test_script_got_the_arguments_that_the_ledger_names(run_sweep):
         assert t.value == pytest.approx(1 - best_rate_apart - 0.1 * t.params["depth"])
 
 
+@only_local
+def test_a_model_that_cannot_win_is_removed_as_soon_as_that_is_known(run_sweep):
+    for trials in (4, 8):
+        _, ledger = run_sweep(
+            search={"pruner": "none"}, fixed={"mode": "keeps"},
+            budget={"trials": trials, "parallel": 1},
+        )  # fmt: skip
+    done = ledger.read_trials()
+    for trial in done[1:]:
+        best = max(done[: trial.number], key=lambda t: t.value)
+        assert trial.user_attrs["metrics"]["models"] == [best.number]
+
+
 @aws_when_there_is_time
 def test_run_again_repeats_no_finished_trial(run_sweep):
     run_sweep()

@@ -47,7 +47,7 @@ def test_export_and_import_give_the_same_trials(toy_run, tuner):
     assert json.loads(Path("back/report.json").read_text())["sections"]["trials"]["trials"]
     again = tuner("import", "csv", "trials.csv", "--out", "back")
     assert again.returncode == 2
-    assert "holds this import already" in again.stderr
+    assert "holds all of this import already" in again.stderr
 
 
 def test_anybodys_study_is_brought_in(tuner, tmp_path):
@@ -124,6 +124,25 @@ def test_bad_table_is_one_sentence(tuner, tmp_path, content, words, sentence):
     assert said.returncode == 2
     assert sentence in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_an_import_that_was_cut_short_says_so(tuner, tmp_path, monkeypatch):
+    rows = "\n".join(f"{i},{i / 10}" for i in range(1, 5))
+    (tmp_path / "t.csv").write_text(f"a,f1\n{rows}\n")
+    words = ("import", "csv", "t.csv", "--objective", "f1", "--direction", "maximize")
+    added = optuna.Study.add_trial
+
+    def add(study, trial):
+        if trial.params["a"] == 3:
+            raise KeyboardInterrupt
+        added(study, trial)
+
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(optuna.Study, "add_trial", add)
+        assert tuner(*words).returncode == 130
+    assert "holds a part of this import" in tuner(*words).stderr
+    assert tuner(*words, "--out", "whole").returncode == 0
+    assert "holds all of this import" in tuner(*words, "--out", "whole").stderr
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from reports import ReportError, write_report
-from reports.compare import BETTER, CANNOT_TELL, MOVED, SAME, WORSE, compare
+from reports.compare import BETTER, CANNOT_TELL, MOVED, SAME, WORSE, _are_apart, _range, compare
 from reports.index import write_index
+from reports.sensitivity.local import SafeRange
 from reports.trend import Slot, trend_of
 
 SPACE = {
@@ -151,3 +152,19 @@ def test_a_trend_needs_two_slots_and_keeps_its_marks_inside():
     )
     assert len(trend.labels) <= 8
     assert trend.marks[1].text == "0: winner 0.0250, same"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        ((16, 256, []), (128, 512, [128, 160, 512]), False),
+        ((16, 64, []), (128, 512, [128, 160, 512]), True),
+        ((None, None, ["linear"]), (None, None, ["cosine"]), True),
+        ((None, None, ["linear", "cosine"]), (None, None, ["cosine"]), False),
+        ((16, 64, []), (None, None, ["16", "32"]), False),
+    ],
+)
+def test_ranges_are_compared_as_what_they_are(one, other, apart):
+    a, b = (SafeRange(*ends, (False, False)) for ends in (one, other))
+    assert _are_apart(a, b) is _are_apart(b, a) is apart
+    assert _range(SafeRange(16, 64, [], (False, False))) == "16 to 64"

@@ -114,6 +114,15 @@ def of_kind(tiny_bert, tmp_path):
         if kind == "distilbert":
             sizes = {"vocab_size": 250, "pad_token_id": 0, "max_position_embeddings": 64, "n_layers": 2,
                      "dim": 32, "n_heads": 2, "hidden_dim": 64}  # fmt: skip
+        if kind == "xlnet":  # which sees any number of tokens
+            del sizes["max_position_embeddings"]
+            sizes["d_head"] = 16
+        if kind in ("gpt2", "llama"):  # whose own padding is none, or another than the tokenizer's
+            more = {
+                "pad_token_id": 7 if kind == "llama" else None,
+                "bos_token_id": 2,
+                "eos_token_id": 3,
+            } | more
         folder = shutil.copytree(tiny_bert, tmp_path / kind)
         config = AutoConfig.for_model(kind, **sizes | more)
         torch.manual_seed(0)
@@ -123,6 +132,8 @@ def of_kind(tiny_bert, tmp_path):
             "model_input_names": ["input_ids", "attention_mask"],
             "tokenizer_class": "PreTrainedTokenizerFast",
         }
+        if kind == "xlnet":  # it scores a text at the last place of all
+            settings["padding_side"] = "left"
         (folder / "tokenizer_config.json").write_text(json.dumps(settings))
         return folder
 
@@ -137,6 +148,11 @@ def of_kind(tiny_bert, tmp_path):
         ("distilbert", "padded"),
         ("modernbert", "padded"),
         ("deberta-v2", "padded"),
+        ("albert", "padded"),
+        ("mpnet", "padded"),
+        ("gpt2", "padded"),
+        ("llama", "padded"),
+        ("xlnet", "padded"),
     ],
 )
 def test_any_architecture_is_trained_saved_and_read_back(trained, of_kind, kind, path):
@@ -149,6 +165,19 @@ def test_any_architecture_is_trained_saved_and_read_back(trained, of_kind, kind,
         rows = [json.loads(line) for line in file]
     texts = [tuple(row[column] for column in fit.splits.text_columns) for row in rows]
     assert predict("outputs/model", texts) == [row["predicted"] for row in rows]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "xlnet"])
+def test_scores_of_a_text_are_the_same_beside_longer_ones(fit_of, of_kind, kind):
+    """Models that write score a text at its last token, which is not that of the padding."""
+    fit = fit_of(model=str(of_kind(kind)), max_length=40)
+    fit.forward.eval()
+    rows = sorted(fit.rows, key=lambda row: len(row["input_ids"]))
+    with torch.no_grad():
+        alone, beside = (
+            fit.forward(fit.forward.collate(some))[0] for some in (rows[:1], [rows[0], rows[-1]])
+        )
+    torch.testing.assert_close(alone, beside)
 
 
 @pytest.mark.parametrize("wrong", [{"frozen_layers": 3}, {"reinit_layers": 3}])

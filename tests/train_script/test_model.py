@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
+    BartConfig,
+    BartForSequenceClassification,
     BertConfig,
     CamembertConfig,
     DebertaV2Config,
@@ -19,6 +21,10 @@ from transformers import (
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
     ModernBertConfig,
     ModernBertForSequenceClassification,
     MPNetConfig,
@@ -92,6 +98,46 @@ def test_frozen_layers_leave_the_head_alone_learning():
         freeze(model, 2)
         learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
         assert learning == head
+
+
+def test_frozen_layers_of_a_model_that_writes():
+    config = GPT2Config(vocab_size=50, n_embd=32, n_layer=2, n_head=2, n_positions=64)
+    model = GPT2ForSequenceClassification(config)
+    for module in freeze(model, 2):
+        module.eval()
+    assert [n for n, p in model.named_parameters() if p.requires_grad] == [
+        "transformer.ln_f.weight", "transformer.ln_f.bias", "score.weight",
+    ]  # fmt: skip
+    dropping = {
+        n for n, m in model.named_modules() if isinstance(m, torch.nn.Dropout) and m.training
+    }
+    assert not dropping
+    assert depths_of(model)[model.transformer.wpe.weight] == 3
+
+
+def test_layers_of_an_encoder_and_a_decoder_are_not_counted():
+    config = BartConfig(
+        vocab_size=50, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64,
+    )  # fmt: skip
+    with pytest.raises(BadInput, match="layers of two kinds"):
+        freeze(BartForSequenceClassification(config), 1)
+
+
+def test_a_dropout_that_a_model_does_not_have_is_refused(tmp_path):
+    sizes = {
+        name: SIZES[name]
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    }
+    LlamaForSequenceClassification(LlamaConfig(intermediate_size=64, **sizes)).save_pretrained(
+        tmp_path
+    )
+    model, _ = load_model(str(tmp_path), ("0", "1"), (0.2, 0.2, 0.2))
+    assert model.config.attention_dropout == 0.2
+    with pytest.raises(BadInput, match="has one dropout for its layers and their attention"):
+        load_model(str(tmp_path), ("0", "1"), (0.1, 0.2, 0.1))
+    with pytest.raises(BadInput, match="no dropout of its own before the classifier"):
+        load_model(str(tmp_path), ("0", "1"), (0.1, 0.1, 0.3))
 
 
 def test_the_folder_of_the_model_may_be_a_mount(folder, tmp_path):

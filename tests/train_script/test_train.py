@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import PATIENCE
 from tests.conftest import ROOT
+from train_script.fit import Fit
 from train_script.optimizer import schedule_factor
 from train_script.train import main
 
@@ -185,6 +186,33 @@ def test_killed_run_goes_on_to_the_same_numbers(tiny_bert, tmp_path, capsys, mon
     # All evaluations are told again, and the checkpoint stays until the tuner has noted the result.
     assert [r["step"] for r in records(out)[:-1]] == sorted(done)
     assert list((tmp_path / "cut" / "checkpoint").iterdir())
+
+
+def test_a_long_way_between_evaluations_is_saved_on_the_way(
+    tiny_bert, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("train_script.fit.SAVE_SECONDS", 0.0)
+    options = {"epochs": 4, "evaluations": 1}
+    expected = train(capsys, tiny_bert, **options, checkpoint_dir=tmp_path / "whole")
+
+    class Killed(BaseException):
+        """As SIGKILL: nothing of ours hears of it."""
+
+    def step(fit, in_step):
+        if fit.progress.step == 5:
+            raise Killed
+        return whole_step(fit, in_step)
+
+    whole_step = Fit._step
+    with monkeypatch.context() as killing:
+        killing.setattr(Fit, "_step", step)
+        with pytest.raises(Killed):
+            main(words(tiny_bert, **options, checkpoint_dir=tmp_path / "cut"))
+    assert "step 5 of" in capsys.readouterr().err
+    assert main(words(tiny_bert, **options, checkpoint_dir=tmp_path / "cut")) == 0
+    out, err = capsys.readouterr()
+    assert "resumes from step 5 of" in err
+    assert numbers(records(out)) == numbers(expected)
 
 
 def test_checkpoint_cut_in_half_falls_back_to_the_one_before(tiny_bert, tmp_path, capsys):

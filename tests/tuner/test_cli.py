@@ -8,6 +8,7 @@ import sys
 import time
 from importlib.metadata import version
 
+import optuna
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -115,6 +116,35 @@ def test_data_and_model_faults_come_together_before_any_trial(tuner, tmp_path):
     assert "nowhere is not a folder" in text
     assert "./no-model: there is no such folder" in text
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_tells_of_machine_data_and_model_at_once(tuner, tmp_path):
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ntask: {name: mrpc, data: nowhere}\nmodel: ./nothing\nobjective: {metric: eval_f1}\n"
+        "space: {dropout: {float: [0, 0.3]}}\nbudget: {parallel: 4000}\nfixed: {max_length: '128.0'}\n"
+    )
+    said = tuner("plan", "s.yaml")
+    assert said.returncode == 2
+    for part in ("budget.parallel 4000", "nowhere", "./nothing"):
+        assert part in said.stderr
+
+
+def test_a_study_that_nobody_here_made_is_not_taken_for_a_run(tuner, write_sweep, tmp_path):
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/old.db", study_name="toy")
+    study.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=2)
+    said = tuner("run", write_sweep(storage="sqlite:///old.db"))
+    assert said.returncode == 2
+    assert "holds a study 'toy' that no `tuner run` has made" in said.stderr
+    assert not study.user_attrs.get("identity")
+
+
+def test_an_option_that_would_do_nothing_is_refused(tuner, write_sweep, tmp_path):
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "sweep.json").write_text("{}")
+    said = tuner("report", "runs", "--out", "elsewhere")
+    assert (said.returncode, "lies in that folder itself" in said.stderr) == (2, True)
+    said = tuner("import", "amt", "a-job", "--scheduled", write_sweep())
+    assert (said.returncode, "--scheduled goes alone" in said.stderr) == (2, True)
 
 
 def test_unwritable_run_folder_is_refused(tuner, write_sweep, tmp_path):

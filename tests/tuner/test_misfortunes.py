@@ -24,7 +24,7 @@ from tuner.backends.local import LocalBackend
 from tuner.cli_run import retype
 from tuner.errors import LedgerAway, SweepFailed
 from tuner.ledger import Ledger
-from tuner.processes import Masker, processes_of, secrets_in
+from tuner.processes import Masker, _Lines, processes_of, secrets_in
 from tuner.progress import PlainView
 from tuner.run_folder import RunFolder
 from tuner.sweep import load_sweep
@@ -264,6 +264,24 @@ def test_a_flood_of_output_fills_neither_disk_nor_memory(sweep_of, tmp_path, mon
     assert len(trial.user_attrs["evaluations"]) == 4
     assert "cut off" in trial.user_attrs["log_fault"]
     assert (tmp_path / "run/trials/0000/stdout.log").stat().st_size < 110_000
+
+
+def test_of_a_progress_bar_its_last_state_is_kept(sweep_of):
+    with pytest.raises(SweepFailed) as caught:
+        sweep_of(fixed={"mode": "fails beside a bar"}, budget={"trials": 5})
+    assert "no such thing no such thing" in str(caught.value)
+    assert len(str(caught.value)) < 3000
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 10_000])
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [(b"a\r\nb\r\n", ["a", "b"]), (b"1 %\r2 %\r3 %\nok\n", ["3 %", "ok"]), (b"\r1\r\r\n", ["1"])],
+)  # fmt: skip
+def test_a_carriage_return_begins_a_line_anew_where_more_follows(text, lines, chunk):
+    cut = _Lines(overwrites=True)
+    found = [line for at in range(0, len(text), chunk) for line in cut.feed(text[at : at + chunk])]
+    assert found == lines
 
 
 def test_an_infinite_score_is_a_failure_and_not_the_winner(sweep_of):

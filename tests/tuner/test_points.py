@@ -239,6 +239,21 @@ def test_median_pruner_compares_equal_shares_of_the_schedule():
     assert hopeless.should_prune()
 
 
+def test_runs_on_fresh_seeds_do_not_move_the_median_of_the_search():
+    study = optuna.create_study(direction="maximize", pruner=make_pruner("median"))
+    for value in (*range(5), *[4] * 9):
+        trial = study.ask()
+        trial.set_user_attr("purpose", "search" if len(study.trials) <= 5 else "confirm")
+        for step in (50, 100):
+            trial.report(float(value), step)
+        study.tell(trial, float(value))
+    worse, better = study.ask(), study.ask()
+    worse.report(1.5, 50)
+    better.report(2.5, 50)
+    assert worse.should_prune()
+    assert not better.should_prune()
+
+
 def test_a_warm_start_tries_the_last_winner_and_shifts_what_was_known_by_what_is_new(make):
     points = make(budget={"trials": 8}, search={"space_filling": 0.2, "seed": 3})
     default = points.default

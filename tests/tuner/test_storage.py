@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.storages import RDBStorage, _CachedStorage
 from sqlalchemy import event
 
@@ -155,6 +156,28 @@ def test_a_database_that_stays_away_is_given_up_with_a_sentence(postgres, make_l
             ledger.set("metric", "score")
     finally:
         postgres.start()
+
+
+def test_a_statement_that_the_database_refuses_is_not_waited_for(postgres, make_ledger):
+    ledger = make_ledger(postgres.url, "refused")
+    engine = ledger.study._storage._backend.engine
+
+    def ask():
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT nothing_of_the_kind"))
+
+    began = time.monotonic()
+    with pytest.raises(LedgerLost, match="refuses what it was asked .*nothing_of_the_kind"):
+        ledger.patience.through("it", ask)
+    assert time.monotonic() - began < PATIENCE
+
+
+def test_tables_of_another_version_are_a_sentence(tmp_path, make_ledger):
+    ledger = make_ledger(f"sqlite:///{tmp_path}/study.db")
+    with sqlite3.connect(tmp_path / "study.db") as other:
+        other.execute("ALTER TABLE trials DROP COLUMN datetime_complete")
+    with pytest.raises(LedgerLost, match="another version of Optuna"):
+        ledger.read_trials()
 
 
 def test_a_trial_is_not_made_twice_where_the_answer_was_lost(postgres, make_ledger):

@@ -125,6 +125,8 @@ budget: {trials: "24"}
         ("space.learning_rate={flaot: [0, 1]}", "is not a key of a sweep file; did you mean float?"),
         ('fixed.schedule="a\\0b"', "a character that no program takes"),
         ("script=" + "x" * 5000, "does not exist"),
+        ("budget.hours=.inf", "budget.hours inf is wrong: input should be a finite number"),
+        ("space.attention_dropout.float=[-1, 0.3]", "-1 must be at least 0"),
     ],
 )  # fmt: skip
 def test_impossible_setting_is_explained(faults, setting, fault):

@@ -22,6 +22,8 @@ class AwsError(TunerError):
 class AwsUnreachable(AwsError):
     """No answer, or too many requests: worth another try later."""
 
+    exit_status = 1
+
 
 @dataclass(frozen=True)
 class Aws:

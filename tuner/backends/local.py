@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from tuner.backends.base import Outcome, totals_of
 from tuner.backends.launching import Launcher
 from tuner.backends.making import Begun, Making
+from tuner.backends.models import Models
 from tuner.backends.sharing import NothingMeasured, Sharing, settled
 from tuner.backends.spending import Spending
 from tuner.errors import LedgerLost, RunFolderError, SweepFailed
@@ -156,8 +157,7 @@ class _LocalRun:
         """How far the sweep was at its start, then at the last end of a trial"""
         self.estimated = 0
         """For how many planned trials the ledger has an estimate"""
-        self.with_model: set[int] = set()
-        """The trials that ended here and whose models have not been removed"""
+        self.models = Models(ledger, folder, self.points)
 
     def run(self) -> Outcome:
         """Search until the budget is used, then confirm, then say how it ended."""
@@ -172,7 +172,7 @@ class _LocalRun:
                     self.view.say(why)
                 outcome = self._phase("confirm", self.points.next_confirm)
             self._end_all()
-            self._remove_models({t.number for t in self.ledger.read_trials()})
+            self.models.sweep_up_all()
             self._leave()
             return outcome
         except LedgerLost:
@@ -440,9 +440,9 @@ class _LocalRun:
             self.durations.append(row.seconds)
         row.status, row.note = ending.outcome, ending.failure
         row.score = output.value if ending.outcome == "finished" else row.score
-        self.with_model.add(process.number)
+        self.models.add(process.number)
         with self.ledger.glance():
-            self.with_model = self._remove_models(self.with_model)
+            self.models.sweep_up()
             self.totals = self._count()
             self.view.changed(row, self.totals)
             self._say_estimate()
@@ -482,15 +482,6 @@ class _LocalRun:
         again = replace(running.begun, seconds_before=running.wall_seconds, reported=steps)
         self._start(again)
         return True
-
-    def _remove_models(self, of: set[int]) -> set[int]:
-        """Removes the models of those trials of which none may become the winner; whose it keeps."""
-        keep = {t.number for t in [*self.ledger.best_first()[:1], *self.points.candidates()]}
-        keep |= {t.number for t in self.ledger.in_flight()}
-        keep |= {int(t.user_attrs["confirms"]) for t in self.ledger.read_trials("confirm")}
-        for number in of - keep:
-            shutil.rmtree(self.folder.trial(number) / "model", ignore_errors=True)
-        return of & keep
 
     def _stop_running(self, why: str, outcome: Outcome) -> Outcome:
         """Lets running trials write their checkpoints and end; a second signal kills them."""

@@ -101,21 +101,21 @@ class Book:
 
     def entries(self) -> list[Entry]:
         """Every slot that anything is known of, oldest first."""
-        query = sqlalchemy.select(_TABLE).where(
-            _TABLE.c.sweep == self.sweep, _TABLE.c.slot != BEGAN
-        )
-        found = [
+        return sorted(self._read(_TABLE.c.slot != BEGAN), key=lambda entry: entry.slot)
+
+    def entry(self, slot: datetime) -> Entry | None:
+        """One slot's; None where nothing is known of it."""
+        return next(iter(self._read(_TABLE.c.slot == as_text(slot))), None)
+
+    def _read(self, which: sqlalchemy.ColumnElement[bool]) -> list[Entry]:
+        query = sqlalchemy.select(_TABLE).where(_TABLE.c.sweep == self.sweep, which)
+        return [
             Entry(
                 from_text(row.slot), row.state, json.loads(row.worker),
                 datetime.fromisoformat(row.at), json.loads(row.said),
             )
             for row in self._ask(query)
         ]  # fmt: skip
-        return sorted(found, key=lambda entry: entry.slot)
-
-    def entry(self, slot: datetime) -> Entry | None:
-        """One slot's; None where nothing is known of it."""
-        return next((entry for entry in self.entries() if entry.slot == slot), None)
 
     def claim(self, slot: datetime, now: datetime) -> bool:
         """Whether this process is the one that runs the slot.
