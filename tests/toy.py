@@ -63,6 +63,8 @@ if options.mode == "fails beside a bar":
         print(f"\rcomputing {number:6d} of 40000", end="", file=sys.stderr)
     print("\nerror: " + "no such thing " * 1000, file=sys.stderr)
     sys.exit(1)
+if options.mode == "fails at first" and not os.path.exists(os.environ["MENDED"]):
+    sys.exit("error: the disk is full")
 if options.mode == "fails":
     print("some context\nerror: this configuration cannot work", file=sys.stderr)
     sys.exit(1)

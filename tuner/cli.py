@@ -123,6 +123,14 @@ def run(
             "whose points are fixed, nor on SageMaker.",
         ),
     ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="Try the trials again that failed, at the same points with the same seeds: for when their "
+            "cause is mended, as a full disk. Here only: on SageMaker give more budget.trials.",
+        ),
+    ] = False,
 ) -> None:
     """Run a sweep, or resume it, and write its report.
 
@@ -142,8 +150,14 @@ def run(
       tuner run sweeps/mrpc.yaml --backend sagemaker
 
       tuner run sweeps/mrpc.yaml --out runs/again --warm runs/mrpc
+
+      tuner run sweeps/mrpc.yaml --retry-failed
     """
     loaded = load(sweep, settings := _on(settings, backend))
+    if retry_failed and loaded.sweep.backend != "local":
+        raise TunerError(
+            "--retry-failed is for trials that run here; on SageMaker give more budget.trials"
+        )
     splits = check_all(loaded)
     from tuner.run_folder import RUNS, RunFolder, find_run
 
@@ -152,7 +166,8 @@ def run(
     folder.claim(loaded)
     folder.lock()
     try:
-        work(loaded, splits, folder, f"run {retype(sweep, settings, out)}", earlier)
+        again = f"run {retype(sweep, settings, out)}"
+        work(loaded, splits, folder, again, earlier, retry_failed=retry_failed)
     finally:
         folder.unlock()
 

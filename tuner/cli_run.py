@@ -64,10 +64,12 @@ def work(
     again: str,
     warm: dict[str, Any] | None = None,
     is_slot: bool = False,
+    retry_failed: bool = False,
 ) -> None:
     """Runs a sweep, or helps, to its end; prints how it ended; `again` is what resumes it.
 
     `warm` is what an earlier run found (`warm_start_of`). A slot that used up its budget is over.
+    `retry_failed` has new trials take the places of those that failed.
     """
     from tuner.backends import BACKENDS, Outcome
     from tuner.estimate import compared_with_truth
@@ -82,8 +84,21 @@ def work(
     learns = loaded.sweep.backend == "local" and loaded.sweep.search.sampler not in ALL_LISTED
     if warm is not None and learns and not ledger.read_trials():
         ledger.set("warm", warm)
+    aside = 0
+    if retry_failed:
+        if others := at_work_here(ledger):
+            raise RunFolderError(
+                f"--retry-failed: process {', '.join(map(str, others.values()))} is at work on {folder.shown}; stop it first"
+            )
+        aside = ledger.set_failed_aside()
+        ledger.close()
+        ledger = _open_ledger(folder, loaded, facts)
     view = make_view()
     try:
+        if retry_failed:
+            view.say(
+                f"{aside} trial(s) that failed are tried again" if aside else "no trial has failed"
+            )
         view.say(
             f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger), loaded.sweep.backend)}"
         )
@@ -125,11 +140,21 @@ def work(
         )
     print_best(ledger, folder)
     print(f"report: {folder.shown / 'report.html'}")
+    if (failed := _failed(ledger)) and loaded.sweep.backend == "local" and not is_slot:
+        print(
+            f"{failed} trial(s) failed; once their cause is mended, --retry-failed tries them again"
+        )
     if outcome in (Outcome.STOPPED, Outcome.DETACHED):
         raise typer.Exit(128 + backend.stopped_by)
     if not ledger.best_first():
         print("error: no trial finished; the report shows why", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _failed(ledger: "Ledger") -> int:
+    from tuner.ledger import is_interrupted
+
+    return sum(t.state.name == "FAIL" and not is_interrupted(t) for t in ledger.read_trials())
 
 
 def _nothing_to_gain(study: "Study") -> dict[str, Any] | None:

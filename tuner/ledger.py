@@ -218,8 +218,22 @@ class Ledger:
         assert self._backend is not None, "nobody else works on a study in memory"
         return self._backend.worker_of(trial._trial_id)
 
+    def set_failed_aside(self) -> int:
+        """Makes trials that failed here ones that were cut short, so that new ones take their places; how many.
+
+        Whoever has read them has to open the ledger anew.
+        """
+        failed = [
+            t for t in self.read_trials()
+            if t.state == TrialState.FAIL and not is_interrupted(t) and "arguments" in t.user_attrs
+        ]  # fmt: skip
+        if failed:
+            assert self._backend is not None, "a study in memory has no trials of a process"
+            self._backend.note_of_ended([t._trial_id for t in failed], {"outcome": "interrupted"})
+        return len(failed)
+
     def interrupted(self) -> list[FrozenTrial]:
-        """Trials on AWS that were cut short and that no later one continues, oldest first."""
+        """Trials that were cut short for good (on AWS, or failed and set aside), and that no later one continues."""
         continued = {t.user_attrs.get("continues") for t in self.read_trials()}
         return [
             t for t in self.read_trials()

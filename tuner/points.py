@@ -15,7 +15,7 @@ import optuna
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from tuner.ledger import FINISHED, Ledger, distinct, identity, purpose_of
+from tuner.ledger import FINISHED, Ledger, Purpose, distinct, identity, purpose_of
 from tuner.space import Point, SearchSpace
 from tuner.sweep import LoadedSweep
 
@@ -90,6 +90,8 @@ class Points:
         done = self.ledger.counted("search")
         if len(done) >= self.search_total() or self._ends_now(done):
             return None
+        if again := self._again("search"):
+            return again
         number = len(self.ledger.read_trials())
         seed = self.search.seed + number
         if self.listed:
@@ -143,8 +145,8 @@ class Points:
 
     def next_confirm(self) -> Proposal | None:
         """The next re-run on a fresh seed, None when each candidate has all of its seeds."""
-        if retry := self._retry():
-            return retry
+        if again := self._again("confirm"):
+            return again
         done = self.ledger.counted("confirm")
         for k in range(self.loaded.sweep.confirm.seeds):
             seed = self.search.seed + CONFIRM_SEED + k
@@ -181,16 +183,19 @@ class Points:
         others = (t for t in distinct(best) if identity(t.params) not in its)
         return [*itertools.islice(others, top), *default]
 
-    def _retry(self) -> Proposal | None:
-        """A confirmation run on AWS that was cut short: there a new job takes its place."""
+    def _again(self, purpose: Purpose) -> Proposal | None:
+        """A run that was cut short for good: a new one takes its place.
+
+        Of a search on AWS it is AMT that chooses what does.
+        """
         for trial in self.ledger.interrupted():
-            attributes = dict(trial.user_attrs)
-            if attributes.get("purpose") == "confirm":
+            is_amts = purpose == "search" and "training_job" in trial.user_attrs
+            if purpose_of(trial) == purpose and not is_amts:
                 kept = ("purpose", "chosen_by", "confirms", "seed")
-                again = {key: attributes[key] for key in kept if key in attributes}
-                return Proposal(
-                    dict(trial.params), attributes["seed"], again | {"continues": trial.number}
-                )
+                again = {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
+                again["continues"] = trial.number
+                seed, of_sampler = trial.user_attrs["seed"], dict(trial.system_attrs)
+                return Proposal(dict(trial.params), seed, again, of_sampler)
         return None
 
     def _proposal(

@@ -6,7 +6,7 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -156,6 +156,19 @@ class PatientStorage(RDBStorage):
                 if value is not None:
                     self._set_trial_value_without_commit(session, trial, 0, value)
                 trial.state, trial.datetime_complete = state, datetime.now()
+
+        self.patience.through(self.shown, write)
+
+    def note_of_ended(self, trial_ids: Sequence[int], facts: Mapping[str, Any]) -> None:
+        """User attributes of trials that have ended, which Optuna leaves as they are.
+
+        Optuna's cache keeps what it has read of such a trial: open the ledger anew to see them.
+        """
+
+        def write() -> None:
+            with _create_scoped_session(self.scoped_session) as session:
+                for trial_id in trial_ids:
+                    self._write_user_attrs(session, trial_id, facts)
 
         self.patience.through(self.shown, write)
 

@@ -17,6 +17,7 @@ from tests import PATIENCE
 from tests.conftest import ROOT, TOY
 from train_script.errors import did_you_mean
 from tuner.errors import RunFolderError
+from tuner.ledger import Ledger
 from tuner.run_folder import RunFolder
 from tuner.sweep import load_sweep
 
@@ -136,6 +137,39 @@ def test_a_study_that_nobody_here_made_is_not_taken_for_a_run(tuner, write_sweep
     assert said.returncode == 2
     assert "holds a study 'toy' that no `tuner run` has made" in said.stderr
     assert not study.user_attrs.get("identity")
+
+
+def test_what_failed_is_tried_again_where_that_is_asked_for(
+    tuner, write_sweep, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MENDED", str(mended := tmp_path / "mended"))
+    path = write_sweep(
+        fixed={"mode": "fails at first"}, budget={"trials": 4, "parallel": 1}, confirm={"top": 1, "seeds": 1},
+        search={"pruner": "none"},
+    )  # fmt: skip
+    assert tuner("run", path).returncode == 1
+    mended.touch()
+    same = tuner("run", path)
+    assert same.returncode == 1  # they count
+    assert "--retry-failed tries them again" in same.stdout
+    again = tuner("run", path, "--retry-failed")
+    assert again.returncode == 0, again.stderr
+    assert "4 trial(s) that failed are tried again" in again.stdout
+    trials = Ledger.load(f"sqlite:///{tmp_path}/runs/toy/study.db").read_trials()
+    failed, search = trials[:4], trials[4:8]
+    for before, after in zip(failed, search, strict=True):
+        assert after.user_attrs["continues"] == before.number
+        assert after.user_attrs["seed"] == before.user_attrs["seed"]
+        assert after.user_attrs["arguments"] == before.user_attrs["arguments"]
+        assert before.user_attrs["failure"] == "the disk is full"
+    assert search[0].user_attrs["chosen_by"] == "default"
+    assert {t.user_attrs["purpose"] for t in trials[8:]} == {"confirm"}
+    shown = json.loads((tmp_path / "runs/toy/report.json").read_text())["sections"]["trials"][
+        "trials"
+    ]
+    assert [t["status"] for t in shown[:4]] == ["interrupted"] * 4
+    assert "no trial has failed" in tuner("run", path, "--retry-failed").stdout
+    assert len(Ledger.load(f"sqlite:///{tmp_path}/runs/toy/study.db").read_trials()) == len(trials)
 
 
 def test_an_option_that_would_do_nothing_is_refused(tuner, write_sweep, tmp_path):
