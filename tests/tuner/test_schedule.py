@@ -348,3 +348,17 @@ def test_a_book_on_postgresql_gives_a_slot_to_one(make_book, postgres):
     assert [book.claim(slot, now) for book in books] == [True, False, False]
     assert books[0].began(now) == books[1].began(now + timedelta(days=1)) == now
     assert make_book(postgres.url, "another").entries() == []
+
+
+def test_what_decides_on_the_next_slot_are_the_open_ones_and_the_newest(make_book):
+    book, other = make_book(), make_book(sweep="another")
+    slots = [at(2026, 1, day, 6) for day in range(1, 7)]
+    for slot in slots:
+        assert book.claim(slot, slot)
+    other.claim(at(2026, 1, 4, 12), slots[0])
+    for slot in (slots[0], slots[2], slots[3], slots[5]):
+        book.end(slot, DONE, slot, {"verdict": "same"})
+    now = at(2026, 1, 4, 20)
+    book.began(now)
+    assert [entry.slot for entry in book.that_decide(now)] == [slots[i] for i in (1, 3, 4)]
+    assert book.entry(slots[2]).said == {"verdict": "same"}

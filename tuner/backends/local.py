@@ -412,25 +412,11 @@ class _LocalRun:
         )  # fmt: skip
         if running.hung:
             ending = Ending("failed", TrialState.FAIL, running.hung)
-        facts: dict[str, Any] = {
-            "outcome": ending.outcome,
-            "wall_seconds": row.seconds,
-            "evaluations": output.evaluations,
-            "metrics": output.last_record,
-        }
-        if price := self.sweep.prices.get(HERE):  # its share of the machine's price
-            cost = row.seconds / 3600 * price / self.sweep.budget.at_once / self.workers.here
-            facts["cost_usd"] = round(cost, 6)
-        if not running.pruned:  # that one depends on who is faster, the signal or the script
-            facts["exit_status"] = status
-        if process.log_fault:
-            facts["log_fault"] = process.log_fault
-        if ending.failure:
-            facts |= {"failure": ending.failure, "stderr_tail": list(process.stderr_tail)}
         if ending.outcome == "interrupted":
             running.trial.set_user_attr("wall_seconds", row.seconds)
             self.ledger.release(running.trial)
         else:
+            facts = self._facts(running, ending, status)
             self.ledger.finish(running.trial, output.value, ending.state, facts)
             shutil.rmtree(process.folder / "checkpoint", ignore_errors=True)
         self.spending.note(1.0)
@@ -446,6 +432,26 @@ class _LocalRun:
             self.totals = self._count()
             self.view.changed(row, self.totals)
             self._say_estimate()
+
+    def _facts(self, running: _Running, ending: Ending, status: int) -> dict[str, Any]:
+        """What the ledger keeps of a trial that has ended."""
+        process, seconds = running.process, running.row.seconds
+        facts: dict[str, Any] = {
+            "outcome": ending.outcome,
+            "wall_seconds": seconds,
+            "evaluations": running.output.evaluations,
+            "metrics": running.output.last_record,
+        }
+        if price := self.sweep.prices.get(HERE):  # its share of the machine's price
+            cost = seconds / 3600 * price / self.sweep.budget.at_once / self.workers.here
+            facts["cost_usd"] = round(cost, 6)
+        if not running.pruned:  # that one depends on who is faster, the signal or the script
+            facts["exit_status"] = status
+        if process.log_fault:
+            facts["log_fault"] = process.log_fault
+        if ending.failure:
+            facts |= {"failure": ending.failure, "stderr_tail": list(process.stderr_tail)}
+        return facts
 
     def _say_estimate(self) -> None:
         """Once, when enough trials have ended: how long the whole will take, to be held against it.

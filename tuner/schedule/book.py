@@ -103,6 +103,16 @@ class Book:
         """Every slot that anything is known of, oldest first."""
         return sorted(self._read(_TABLE.c.slot != BEGAN), key=lambda entry: entry.slot)
 
+    def that_decide(self, now: datetime) -> list[Entry]:
+        """What the next slot depends on, oldest first: the slots that run or wait, and the newest until now."""
+        until_now = (_TABLE.c.sweep == self.sweep) & (_TABLE.c.slot <= as_text(now))
+        newest = sqlalchemy.select(sqlalchemy.func.max(_TABLE.c.slot)).where(
+            until_now, _TABLE.c.slot != BEGAN
+        )
+        is_open = _TABLE.c.state.in_((RUNNING, QUEUED))
+        found = self._read(is_open | (_TABLE.c.slot == newest.scalar_subquery()))
+        return sorted(found, key=lambda entry: entry.slot)
+
     def entry(self, slot: datetime) -> Entry | None:
         """One slot's; None where nothing is known of it."""
         return next(iter(self._read(_TABLE.c.slot == as_text(slot))), None)

@@ -135,7 +135,7 @@ class Server:
 
     def _look_at(self, each: Served, now: datetime) -> None:
         schedule = f"{each.schedule.cron} {each.schedule.timezone}"
-        began, entries = each.book.began(now, schedule), each.book.entries()
+        began, entries = each.book.began(now, schedule), each.book.that_decide(now)
         found = due(each, began, entries, now)
         for slot, why in found.skip:
             if each.book.drop(slot, now, why) or each.book.skip(slot, now, why):
