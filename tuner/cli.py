@@ -139,8 +139,8 @@ def run(
     `tuner stop` ends the jobs.
 
     Exit status: 0 done (or budget.hours or budget.usd used up), 1 no trial
-    worked or the ledger is lost, 2 bad input, 130 stopped by Ctrl-C, 143 by
-    SIGTERM or `tuner stop`, 129 by a terminal that was closed.
+    worked, the ledger is lost or AWS does not answer, 2 bad input, 130 stopped
+    by Ctrl-C, 143 by SIGTERM or `tuner stop`, 129 by a terminal that was closed.
 
     Examples:
       tuner run sweeps/demo.yaml
