@@ -9,11 +9,8 @@ line of --rows.
 """
 
 import argparse
-import atexit
 import os
-import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -28,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import optuna
-import yaml
 from calibration import Point, at, run_all
 from optuna.trial import TrialState
 from scipy.stats import qmc
@@ -47,6 +43,7 @@ SPACE = {
 }  # fmt: skip
 DEFAULT = {"learning_rate": 1e-4, "warmup_ratio": 0.1, "batch_size": 16, "epochs": 3}
 HALF_A_DECADE = 1 / 6
+FILE = Path(__file__).with_suffix(".yaml")
 SIGNAL_TO_NOISE = 3
 SIZES = (30, 50)
 NOTHING, BEST_PLACE = "nothing", "best place"
@@ -98,31 +95,11 @@ def noise_of(name: str) -> float:
     )
 
 
-@cache
-def sweep_file() -> Path:
-    """The space as a sweep file; its script is never run."""
-    folder = Path(tempfile.mkdtemp(prefix="compare-"))
-    atexit.register(shutil.rmtree, folder)
-    (folder / "script.py").touch()
-    space = {}
-    for name, (kind, *rest) in SPACE.items():
-        form = {"choice": rest} if kind == "choice" else {"int" if kind == "int" else "float": rest}
-        space[name] = (
-            form | ({"scale": "log"} if kind == "log" else {}) | {"default": DEFAULT[name]}
-        )
-    objective = {"metric": "score", "direction": "maximize"}
-    file = folder / "sweep.yaml"
-    file.write_text(yaml.safe_dump(
-        {"name": "simulated", "script": "script.py", "objective": objective, "space": space}
-    ))  # fmt: skip
-    return file
-
-
 def sweep(
     name: str, size: int, shift: float, level: float, seed: int, before: Ledger | None = None
 ) -> Ledger:
     """One simulated sweep, its points chosen by what chooses them in `tuner run`; begun with `before` where given."""
-    loaded = load_sweep(sweep_file(), [f"search.seed={seed}", f"budget.trials={size}"])
+    loaded = load_sweep(FILE, [f"search.seed={seed}", f"budget.trials={size}"])
     ledger = Ledger(optuna.create_study(direction="maximize"))
     ledger.set("metric", "score")
     if before is not None:

@@ -19,7 +19,7 @@ from train_script import augment, checkpoint
 from train_script.config import METRICS, TrainConfig
 from train_script.contract import Clock, Stopped, StopRequest, emit, say
 from train_script.errors import BadInput, TrainingFailed
-from train_script.forward import Row, make_forward, remember_frozen
+from train_script.forward import Padded, Row, make_forward, remember_frozen
 from train_script.loss import Loss
 from train_script.metrics import scores
 from train_script.model import (
@@ -104,7 +104,7 @@ class Fit:
     def run(self) -> dict[str, Any] | None:
         """Trains to the end, saves, and returns the result's record; None but in the first process."""
         self._go_on()
-        in_step = self.ranks.together(self.forward)
+        in_step = self.ranks.together(self.forward, isinstance(self.forward, Padded))
         self._say_begin()
         start_seconds = time.monotonic() - Clock.began
         self.saved_at = self.counted_at = time.monotonic()
@@ -126,7 +126,7 @@ class Fit:
 
     def steps(self) -> Iterator[int]:
         """Trains as `run` does, but evaluates and keeps nothing and never ends; each step's examples."""
-        in_step = self.ranks.together(self.forward)
+        in_step = self.ranks.together(self.forward, isinstance(self.forward, Padded))
         self._say_begin()
         while True:
             batch = self._rows_of(*divmod(self.progress.step, self.steps_per_epoch))

@@ -36,9 +36,8 @@ def predict(
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as exc:
         raise BadInput(f"model {folder} cannot be loaded: {first_line(exc)}") from exc
-    known = [
-        n for n in (max_length, tokenizer.model_max_length, positions(folder)) if n and n < NO_LIMIT
-    ]
+    asked = max_length or tokenizer.model_max_length
+    known = [limit for limit in (asked, positions(folder)) if limit and limit < NO_LIMIT]
     longest = min(known, default=MOST_TOKENS)
     rows = tokenize(tokenizer, [t if isinstance(t, tuple) else (t,) for t in texts], longest)
     forward = None

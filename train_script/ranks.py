@@ -51,12 +51,17 @@ class Ranks:
         own = rows[self.rank :: self.count]
         return (own, True) if own else (rows[:1], False)
 
-    def together(self, model: nn.Module) -> nn.Module:
-        """The model for the forward pass; its gradients become the mean over the processes."""
+    def together(self, model: nn.Module, has_unused: bool) -> nn.Module:
+        """The model for the forward pass; its gradients become the mean over the processes.
+
+        `has_unused`: some parameters may take no part, as XLNet's for masked words in a classifier.
+        """
         if self.count == 1:
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(model, device_ids=devices)
+        return nn.parallel.DistributedDataParallel(
+            model, device_ids=devices, find_unused_parameters=has_unused
+        )
 
     def total(self, value: float) -> float:
         """The sum of every process's value."""

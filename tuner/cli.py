@@ -128,7 +128,7 @@ def run(
         typer.Option(
             "--retry-failed",
             help="Try the trials again that failed, at the same points with the same seeds: for when their "
-            "cause is mended, as a full disk. Here only: on SageMaker give more budget.trials.",
+            "cause is mended, as a full disk. Here only; on SageMaker a larger budget.trials searches on.",
         ),
     ] = False,
 ) -> None:
@@ -156,7 +156,7 @@ def run(
     loaded = load(sweep, settings := _on(settings, backend))
     if retry_failed and loaded.sweep.backend != "local":
         raise TunerError(
-            "--retry-failed is for trials that run here; on SageMaker give more budget.trials"
+            "--retry-failed is for trials that run here; on SageMaker a larger budget.trials searches on"
         )
     splits = check_all(loaded)
     from tuner.run_folder import RUNS, RunFolder, find_run

@@ -84,21 +84,13 @@ def work(
     learns = loaded.sweep.backend == "local" and loaded.sweep.search.sampler not in ALL_LISTED
     if warm is not None and learns and not ledger.read_trials():
         ledger.set("warm", warm)
-    aside = 0
+    told = ""
     if retry_failed:
-        if others := at_work_here(ledger):
-            raise RunFolderError(
-                f"--retry-failed: process {', '.join(map(str, others.values()))} is at work on {folder.shown}; stop it first"
-            )
-        aside = ledger.set_failed_aside()
-        ledger.close()
-        ledger = _open_ledger(folder, loaded, facts)
+        ledger, told = _with_failed_aside(ledger, folder)
     view = make_view()
     try:
-        if retry_failed:
-            view.say(
-                f"{aside} trial(s) that failed are tried again" if aside else "no trial has failed"
-            )
+        if told:
+            view.say(told)
         view.say(
             f"{loaded.sweep.name}: {trial_counts(loaded, Points(loaded, ledger), loaded.sweep.backend)}"
         )
@@ -140,10 +132,13 @@ def work(
         )
     print_best(ledger, folder)
     print(f"report: {folder.shown / 'report.html'}")
-    if (failed := _failed(ledger)) and loaded.sweep.backend == "local" and not is_slot:
-        print(
-            f"{failed} trial(s) failed; once their cause is mended, --retry-failed tries them again"
-        )
+    if (
+        (failed := len(ledger.failed()))
+        and loaded.sweep.backend == "local"
+        and again.startswith("run ")
+    ):
+        retries = f"`{program()} {again} --retry-failed` tries them again"
+        print(f"{failed} trial(s) failed; once their cause is mended, {retries}")
     if outcome in (Outcome.STOPPED, Outcome.DETACHED):
         raise typer.Exit(128 + backend.stopped_by)
     if not ledger.best_first():
@@ -151,10 +146,23 @@ def work(
         raise typer.Exit(1)
 
 
-def _failed(ledger: "Ledger") -> int:
-    from tuner.ledger import is_interrupted
+def _with_failed_aside(ledger: "Ledger", folder: "RunFolder") -> "tuple[Ledger, str]":
+    """The ledger with its failed trials set aside, and a sentence on that; RunFolderError beside other workers."""
+    from tuner.ledger import Ledger
+    from tuner.workers import at_work_here, is_here, workers_of
 
-    return sum(t.state.name == "FAIL" and not is_interrupted(t) for t in ledger.read_trials())
+    if here := at_work_here(ledger):
+        raise RunFolderError(
+            f"--retry-failed: process {', '.join(map(str, here.values()))} is at work on {folder.shown} and would not "
+            f"see it; `{program()} stop {folder.shown}` ends it"
+        )
+    count = ledger.set_failed_aside()
+    told = f"{count} trial(s) that failed are tried again" if count else "no trial has failed"
+    if elsewhere := sorted(n for n, record in workers_of(ledger).items() if not is_here(record)):
+        told += f"; end {', '.join(elsewhere)} if still at work, which does not see it"
+    name = ledger.study.study_name
+    ledger.close()
+    return Ledger.load(folder.ledger_url(), name), told
 
 
 def _nothing_to_gain(study: "Study") -> dict[str, Any] | None:

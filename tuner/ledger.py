@@ -46,7 +46,8 @@ class Ledger:
         study = _opened(url, "opened", lambda: optuna.create_study(
             storage=PatientStorage(url), study_name=name, direction=direction, load_if_exists=True,
         ))  # fmt: skip
-        study.set_user_attr("schema", SCHEMA)
+        if not study.get_trials(deepcopy=False):  # else it is made, or somebody else's
+            study.set_user_attr("schema", SCHEMA)
         return cls(study)
 
     @classmethod
@@ -218,16 +219,19 @@ class Ledger:
         assert self._backend is not None, "nobody else works on a study in memory"
         return self._backend.worker_of(trial._trial_id)
 
+    def failed(self) -> list[FrozenTrial]:
+        """Trials that a process of ours ran and that failed."""
+        return [
+            t for t in self.read_trials()
+            if t.state == TrialState.FAIL and not is_interrupted(t) and "arguments" in t.user_attrs
+        ]  # fmt: skip
+
     def set_failed_aside(self) -> int:
         """Makes trials that failed here ones that were cut short, so that new ones take their places; how many.
 
         Whoever has read them has to open the ledger anew.
         """
-        failed = [
-            t for t in self.read_trials()
-            if t.state == TrialState.FAIL and not is_interrupted(t) and "arguments" in t.user_attrs
-        ]  # fmt: skip
-        if failed:
+        if failed := self.failed():
             assert self._backend is not None, "a study in memory has no trials of a process"
             self._backend.note_of_ended([t._trial_id for t in failed], {"outcome": "interrupted"})
         return len(failed)

@@ -88,10 +88,10 @@ class Points:
     def next_search(self) -> Proposal | None:
         """The next search trial, None when the budget is used up."""
         done = self.ledger.counted("search")
+        if len(done) < self.loaded.sweep.budget.trials and (again := self._again("search")):
+            return again
         if len(done) >= self.search_total() or self._ends_now(done):
             return None
-        if again := self._again("search"):
-            return again
         number = len(self.ledger.read_trials())
         seed = self.search.seed + number
         if self.listed:
@@ -194,8 +194,11 @@ class Points:
                 kept = ("purpose", "chosen_by", "confirms", "seed")
                 again = {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
                 again["continues"] = trial.number
-                seed, of_sampler = trial.user_attrs["seed"], dict(trial.system_attrs)
-                return Proposal(dict(trial.params), seed, again, of_sampler)
+                of_sampler = {  # what a pruner has noted is of that run
+                    key: value for key, value in trial.system_attrs.items()
+                    if not key.startswith("completed_rung_")
+                }  # fmt: skip
+                return Proposal(dict(trial.params), trial.user_attrs["seed"], again, of_sampler)
         return None
 
     def _proposal(

@@ -171,11 +171,9 @@ class LiveView:
             rows = list(self.rows.values())
             # Beyond the screen's height the running and the newest trials are what matters.
             room = max(4, min(ROWS_SHOWN, self.console.height - 8))
-            matter = sorted(rows, key=lambda row: row.status == "running")[
-                -room:
-            ]  # in stable order
-            hidden = len(rows) - len(matter)
-            shown = [row for row in rows if row in matter]
+            last = sorted(rows, key=lambda row: row.status == "running")[-room:]
+            hidden, numbers = len(rows) - len(last), {row.number for row in last}
+            shown = [row for row in rows if row.number in numbers]
             table = trial_table(shown, self.totals.metric, self.console.width)
             self.live.update(Group(table, self._footer(hidden)), refresh=True)
 

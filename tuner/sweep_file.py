@@ -58,7 +58,7 @@ class Search(Block):
     start_with_default: bool = True
     """The first trial is the default configuration, to which the winner is compared"""
     seed: Annotated[int, Field(ge=0, le=4_000_000_000)] = 0
-    """Decides every point; search trial n trains with seed + n, a run on fresh seeds with one above seed + 100,000, on SageMaker all trials of the search with seed"""
+    """Decides every point; search trial n trains with seed + n, one on fresh seeds from seed + 100,000 up, on SageMaker all trials of the search with seed"""
 
 
 class Confirm(Block):

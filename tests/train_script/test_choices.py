@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModel, DataCollatorWithPadding
+from transformers import AutoConfig, AutoModel, AutoTokenizer, DataCollatorWithPadding
 
 from train_script import augment, fit, forward
 from train_script.config import TrainConfig
@@ -117,6 +117,17 @@ def of_kind(tiny_bert, tmp_path):
         if kind == "xlnet":  # which sees any number of tokens
             del sizes["max_position_embeddings"]
             sizes["d_head"] = 16
+        if kind == "bart":  # it scores a text at its last end of a sentence
+            end = AutoTokenizer.from_pretrained(tiny_bert).sep_token_id
+            sizes = {"vocab_size": 250, "max_position_embeddings": 64, "d_model": 32}
+            sizes |= {f"{part}_{what}": number for part in ("encoder", "decoder")
+                      for what, number in {"layers": 2, "attention_heads": 2, "ffn_dim": 64}.items()}  # fmt: skip
+            more = {
+                "pad_token_id": 0,
+                "bos_token_id": 2,
+                "eos_token_id": end,
+                "decoder_start_token_id": end,
+            } | more
         if kind in ("gpt2", "llama"):  # whose own padding is none, or another than the tokenizer's
             more = {
                 "pad_token_id": 7 if kind == "llama" else None,
@@ -153,6 +164,7 @@ def of_kind(tiny_bert, tmp_path):
         ("gpt2", "padded"),
         ("llama", "padded"),
         ("xlnet", "padded"),
+        ("bart", "padded"),
     ],
 )
 def test_any_architecture_is_trained_saved_and_read_back(trained, of_kind, kind, path):

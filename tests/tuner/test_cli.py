@@ -136,7 +136,7 @@ def test_a_study_that_nobody_here_made_is_not_taken_for_a_run(tuner, write_sweep
     said = tuner("run", write_sweep(storage="sqlite:///old.db"))
     assert said.returncode == 2
     assert "holds a study 'toy' that no `tuner run` has made" in said.stderr
-    assert not study.user_attrs.get("identity")
+    assert not study.user_attrs
 
 
 def test_what_failed_is_tried_again_where_that_is_asked_for(
@@ -151,7 +151,8 @@ def test_what_failed_is_tried_again_where_that_is_asked_for(
     mended.touch()
     same = tuner("run", path)
     assert same.returncode == 1  # they count
-    assert "--retry-failed tries them again" in same.stdout
+    assert "4 trial(s) failed; once their cause is mended" in same.stdout
+    assert "sweep.yaml --retry-failed` tries them again" in same.stdout
     again = tuner("run", path, "--retry-failed")
     assert again.returncode == 0, again.stderr
     assert "4 trial(s) that failed are tried again" in again.stdout

@@ -162,14 +162,16 @@ def test_a_statement_that_the_database_refuses_is_not_waited_for(postgres, make_
     ledger = make_ledger(postgres.url, "refused")
     engine = ledger.study._storage._backend.engine
 
+    asked = []
+
     def ask():
+        asked.append(1)
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("SELECT nothing_of_the_kind"))
 
-    began = time.monotonic()
     with pytest.raises(LedgerLost, match="refuses what it was asked .*nothing_of_the_kind"):
         ledger.patience.through("it", ask)
-    assert time.monotonic() - began < PATIENCE
+    assert len(asked) == 1
 
 
 def test_tables_of_another_version_are_a_sentence(tmp_path, make_ledger):

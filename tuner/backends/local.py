@@ -20,7 +20,7 @@ from tuner.backends.sharing import NothingMeasured, Sharing, settled
 from tuner.backends.spending import Spending
 from tuner.errors import LedgerLost, RunFolderError, SweepFailed
 from tuner.estimate import of_rest
-from tuner.ledger import Ledger
+from tuner.ledger import Ledger, is_interrupted
 from tuner.machine import gpu_names, usable_cores
 from tuner.output import Ending, TrialOutput
 from tuner.points import Judge, Points, make_pruner
@@ -534,7 +534,8 @@ class _LocalRun:
         if len(self.failed) < FAILURES_WITHOUT_SUCCESS or self.durations:
             return
         trials = self.ledger.read_trials()
-        failures = {t.number: t.user_attrs["failure"] for t in trials if "failure" in t.user_attrs}
+        failures = {t.number: t.user_attrs["failure"] for t in trials
+                    if "failure" in t.user_attrs and not is_interrupted(t)}  # fmt: skip
         last = self.failed[-1]
         log = f"its log: {self.folder.shown}/trials/{last:04d}/stderr.log"
         if not any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):

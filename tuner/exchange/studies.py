@@ -7,7 +7,7 @@ from tuner.errors import TunerError
 from tuner.ledger import Ledger
 from tuner.workers import PREFIX
 
-OF_ITS_RUN = frozenset({"stop_asked", "stop_asked_at", "stops_asked", "tuning_jobs"})
+OF_ITS_RUN = frozenset({"importing", "stop_asked", "stop_asked_at", "stops_asked", "tuning_jobs"})
 """Attributes that tell, as those of its workers do, what runs of a study, and not of its trials"""
 
 
