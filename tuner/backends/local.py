@@ -541,7 +541,7 @@ class _LocalRun:
         if not any(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials):
             raise SweepFailed(
                 f"{len(self.failed)} trials failed and none succeeded, so the sweep stopped. "
-                f"Trial {last}: {failures.get(last, '')} ({log})"
+                f"Trial {last}: {failures.get(last, '')} ({log}). Once that is mended, --retry-failed tries them again"
             )
         # Elsewhere, or earlier, trials succeeded. One sentence for all that nobody else has had
         # tells of this machine, not of a region of the space.
