@@ -2,12 +2,12 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -96,7 +96,7 @@ def test_two_processes_have_the_gradients_of_one(tiny_bert, tmp_path, options):
 @pytest.mark.slow
 def test_several_processes_go_on_to_the_same_numbers(tiny_bert, tmp_path):
     """Each with the dropout that it would have drawn; killed when the second of four evaluations was said."""
-    words = ("--evaluations", "4", "--epochs", "4")
+    words = ("--evaluations", "4", "--epochs", "12")
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     whole = train(tiny_bert, tmp_path / "whole", *words, launcher=torchrun)
     command, environment = command_of(tiny_bert, tmp_path / "cut", *words, launcher=torchrun)
@@ -105,9 +105,12 @@ def test_several_processes_go_on_to_the_same_numbers(tiny_bert, tmp_path):
     )
     assert process.stdout is not None
     [next(process.stdout) for _ in range(2)]
-    os.killpg(process.pid, signal.SIGKILL)
+    for each in psutil.Process(process.pid).children(recursive=True):  # in sessions of their own
+        each.kill()
+    process.kill()
     process.communicate()
-    assert (tmp_path / "cut/checkpoint/state.safetensors").is_file()
+    # One of two: the kill may fall between the renames.
+    assert list((tmp_path / "cut/checkpoint").glob("state*.safetensors"))
     again = train(tiny_bert, tmp_path / "cut", *words, launcher=torchrun)
     assert [r["step"] for r in again] == [r["step"] for r in whole]
     assert again[-1]["train_seconds"] > 0

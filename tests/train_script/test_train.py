@@ -240,7 +240,8 @@ def test_checkpoint_of_another_configuration_is_not_used(tiny_bert, tmp_path):
 @pytest.mark.slow
 def test_checkpoint_of_other_data_is_not_used(tiny_bert, tmp_path):
     def data(name, word):
-        lines = [f"the doctor {word} {i},{i % 2}" for i in range(48)]
+        who = {"x.csv": "doctor", "y.csv": "lawyer"}[name]
+        lines = [f"the {who} {word} {i},{i % 2}" for i in range(48)]
         (tmp_path / name).write_text("\n".join(["text,label", *lines]) + "\n")
 
     options = LONG | {"task": "file", "data": tmp_path / "x.csv", "validation_data": tmp_path / "y.csv",

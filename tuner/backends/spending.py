@@ -9,6 +9,9 @@ from tuner.processes import KILL_AFTER_SECONDS
 from tuner.sweep_file import Budget
 from tuner.workers import Others, Workers
 
+ENDING_SECONDS = 0.25
+"""What it takes until killed trials have ended and the ledger has it; costs time and money too"""
+
 
 @dataclass(frozen=True)
 class Cap:
@@ -16,7 +19,7 @@ class Cap:
 
     name: str
     seconds_left: float
-    """At the present pace"""
+    """Until trials are killed, at the present pace"""
     seconds: float
     """In all"""
 
@@ -62,12 +65,12 @@ class Spending:
         caps = []
         if self.budget.hours:
             most = self.budget.hours * 3600
-            caps.append(Cap("budget.hours", most - self.elapsed(), most))
+            caps.append(Cap("budget.hours", most - self.elapsed() - ENDING_SECONDS, most))
         if self.budget.usd and (price := self.workers.price):
             left = self.budget.usd - self.others.usd - self.workers.usd
             an_hour = self.workers.usd_per_hour + self.others.usd_per_hour or price
             most = self.budget.usd * 3600 / price
-            caps.append(Cap("budget.usd", left * 3600 / an_hour, most))
+            caps.append(Cap("budget.usd", left * 3600 / an_hour - ENDING_SECONDS, most))
         return caps
 
     def reached(self) -> Cap | None:
