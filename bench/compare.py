@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import optuna
+import yaml
 from calibration import Point, at, run_all
 from optuna.trial import TrialState
 from scipy.stats import qmc
@@ -37,13 +38,15 @@ from tuner.ledger import Ledger
 from tuner.points import Points
 from tuner.sweep import load_sweep
 
-SPACE = {
-    "learning_rate": ("log", 1e-5, 1e-2), "warmup_ratio": ("float", 0.0, 0.3),
-    "batch_size": ("choice", 8, 16, 32), "epochs": ("int", 2, 5),
-}  # fmt: skip
-DEFAULT = {"learning_rate": 1e-4, "warmup_ratio": 0.1, "batch_size": 16, "epochs": 3}
 HALF_A_DECADE = 1 / 6
 FILE = Path(__file__).with_suffix(".yaml")
+BLOCKS: dict[str, Any] = yaml.safe_load(FILE.read_text())["space"]
+DEFAULT: Point = {name: block["default"] for name, block in BLOCKS.items()}
+SPACE = {
+    name: ("log" if "scale" in block else kind, *block[kind])
+    for name, block in BLOCKS.items() for kind in ("float", "int", "choice") if kind in block
+}  # fmt: skip
+"""The space of that file in calibration.py's words"""
 SIGNAL_TO_NOISE = 3
 SIZES = (30, 50)
 NOTHING, BEST_PLACE = "nothing", "best place"

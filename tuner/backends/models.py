@@ -20,9 +20,8 @@ class Models:
 
     def sweep_up(self) -> None:
         """Removes the models that cannot win any more."""
-        with (
-            self.ledger.glance()
-        ):  # else a trial that ends meanwhile is neither in flight nor the best
+        # One glance: else a trial that ends between two questions is neither in flight nor the best.
+        with self.ledger.glance():
             keep = {t.number for t in [*self.ledger.best_first()[:1], *self.points.candidates()]}
             keep |= {t.number for t in self.ledger.in_flight()}
             keep |= {int(t.user_attrs["confirms"]) for t in self.ledger.read_trials("confirm")}
