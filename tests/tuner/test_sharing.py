@@ -219,6 +219,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for more in ({"MALLOC_MMAP_MAX_": "65536"}, KEEPS_MEMORY)
     ]  # fmt: skip
     if faults[0] < 1000:
+        # Then nothing tells the two apart, and there is nothing to be gained.
         pytest.skip("no page goes back here anyway: not glibc, or huge pages everywhere")
     assert faults[1] < faults[0] / 3
 
